@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: MIT
+#
+# minivmm. `make help` lists the targets. Everything built lands in $(BUILD), but the binary.
+
+VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unreleased)
+ARCH    ?= $(shell uname -m)
+PREFIX  ?= /usr/local
+CC      := $(if $(filter default,$(origin CC)),gcc,$(CC))
+
+# SAN=address,undefined or SAN=thread: an instrumented build in a folder of its own.
+comma   := ,
+BUILD   := build$(if $(SAN),/san-$(subst $(comma),-,$(SAN)))
+BIN     := $(if $(SAN),$(BUILD)/minivmm,minivmm)
+
+CFLAGS  ?= -O2 -g
+override CFLAGS   += -std=gnu11 -Wall -Wextra -Wmissing-prototypes -Wvla -pthread \
+                     $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all)
+override CPPFLAGS += -D_GNU_SOURCE -Iinclude -I. -DMINIVMM_VERSION='"$(VERSION)"' \
+                     -DMINIVMM_DATA_DIR='"$(PREFIX)/share/minivmm"'
+override LDFLAGS  += -pthread $(if $(SAN),-fsanitize=$(SAN))
+
+# The program is vmm/ (with the board of this architecture), arch/ (this architecture), devices/.
+SRCS := $(filter-out vmm/board_%,$(wildcard vmm/*.c)) vmm/board_$(ARCH).c \
+        $(wildcard arch/$(ARCH)/*.c) $(wildcard devices/*/*.c)
+OBJS := $(SRCS:%.c=$(BUILD)/%.o)
+# All of it but main(), for the unit tests and fuzz targets.
+LIB  := $(filter-out $(BUILD)/vmm/main.o,$(OBJS))
+
+.PHONY: all help deps demo test unit fuzz bench-startup bench-boot initramfs install clean \
+        format format-check
+all: $(BIN) initramfs
+
+help:
+	@echo 'make                build ./minivmm and its initramfs'
+	@echo 'make demo           set everything up and boot a Linux guest to a shell (SMOKE=1: just once)'
+	@echo 'make test           set everything up and run all tests (SUITES="unit guest ..." for some)'
+	@echo 'make deps           install what is missing from Debian packages'
+	@echo 'make unit           the unit tests alone'
+	@echo 'make fuzz           run the fuzz targets, FUZZ_TIME=60 seconds each'
+	@echo 'make bench-startup  time from exec to the first KVM_RUN, and memory, beside QEMU'
+	@echo 'make bench-boot     time to init in the lab host, beside QEMU'
+	@echo 'make install        into PREFIX=/usr/local'
+	@echo 'make format         format the sources; format-check: only look'
+	@echo 'make clean          remove what was built'
+	@echo 'SAN=address,undefined or SAN=thread with any of them: an instrumented build'
+
+$(BIN): $(OBJS)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^
+
+$(BUILD)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+# The version is in one object only.
+$(BUILD)/vmm/config.o: $(BUILD)/version
+$(BUILD)/version: FORCE
+	@mkdir -p $(@D)
+	@echo '$(VERSION) $(PREFIX)' | cmp -s - $@ || echo '$(VERSION) $(PREFIX)' > $@
+FORCE:
+
+include guests/Makefile.inc
+include tests/Makefile.inc
+
+install: $(BIN)
+	install -D -m 755 $(BIN) $(DESTDIR)$(PREFIX)/bin/minivmm
+	install -d $(DESTDIR)$(PREFIX)/share/minivmm
+	install -m 644 build/initramfs/*.cpio $(DESTDIR)$(PREFIX)/share/minivmm
+
+FORMATTED := $(shell git ls-files '*.c' '*.h' 2>/dev/null)
+format:
+	clang-format -i $(FORMATTED)
+format-check:
+	clang-format --dry-run -Werror $(FORMATTED)
+
+clean:
+	rm -rf build minivmm
+
+-include $(OBJS:.o=.d)

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * loop.h - an event loop: one thread, one epoll set.
+ *
+ * A file descriptor is watched by embedding a `struct loop_fd` in the object that owns it:
+ *
+ *	struct uart { ...; struct loop_fd in; };
+ *	u->in = (struct loop_fd){ .fd = fd, .ready = uart_in_ready };
+ *	loop_add(loop, &u->in, EPOLLIN);
+ *
+ * What belongs to a loop is touched by its thread alone, so it needs no lock. Another thread that
+ * wants something done there uses loop_call(), which also is how a queue is brought to rest: when
+ * the call returns, the loop was between two events.
+ *
+ * The main loop runs on the program's first thread (loop_run); further loops, one per iothread,
+ * get a thread of their own (loop_start).
+ */
+#ifndef MINIVMM_LOOP_H
+#define MINIVMM_LOOP_H
+
+#include "minivmm/base.h"
+
+struct loop;
+
+struct loop_fd {
+	int fd;
+	/* Runs on the loop's thread; `events` as in epoll(7). May loop_del() any loop_fd. */
+	void (*ready)(struct loop_fd *lf, u32 events);
+};
+
+/* Make a loop that is not running yet. Returns 0 or -errno. */
+int loop_create(struct loop **out);
+
+/* The loop must not be running. NULL is allowed. */
+void loop_destroy(struct loop *l);
+
+/* Run the loop on the calling thread until loop_quit(). */
+void loop_run(struct loop *l);
+
+/* Run the loop on a new thread called `name` (at most 15 bytes). Returns 0 or -errno. */
+int loop_start(struct loop *l, const char *name);
+
+/* Any thread: end the loop after the events in hand. */
+void loop_quit(struct loop *l);
+
+/* Quit a loop that loop_start() began and wait for its thread. */
+void loop_stop(struct loop *l);
+
+/*
+ * Watch `lf->fd` for `events` (EPOLLIN, EPOLLOUT, ...; level-triggered), or change what it is
+ * watched for. Any thread. Return 0 or -errno (-EPERM: a regular file, which is always ready).
+ */
+int loop_add(struct loop *l, struct loop_fd *lf, u32 events);
+int loop_mod(struct loop *l, struct loop_fd *lf, u32 events);
+
+/*
+ * Stop watching. loop_del() is for the loop's own thread (or while it does not run): `ready` is
+ * not called again. loop_forget() is for any thread and does not wait: one event in hand may still
+ * arrive. Harmless on what is not watched.
+ */
+void loop_del(struct loop *l, struct loop_fd *lf);
+void loop_forget(struct loop *l, struct loop_fd *lf);
+
+/*
+ * Run fn(arg) on the loop's thread and return when it is done. Any thread; on the loop's own
+ * thread, and while the loop does not run, it is a plain call.
+ */
+void loop_call(struct loop *l, void (*fn)(void *arg), void *arg);
+
+#endif

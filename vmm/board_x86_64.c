@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: MIT
+/*
+ * board_x86_64.c - the PC's devices and where they stand.
+ *
+ *	ports		GSI	device
+ *	0060-0064		i8042 (reset only)
+ *	0070-0071		CMOS clock
+ *	03F8-03FF	4	COM1, a 16550A
+ *	0600-0603	9	power: sleep, reset, button
+ *	0CF8-0CFF		PCI configuration
+ *	C000-FFFF		PCI BARs
+ *			16-19	PCI INTA#
+ *
+ * Memory addresses are in arch/x86_64/layout.h.
+ */
+#include "minivmm/devices.h"
+#include "minivmm/power_regs.h"
+#include "vmm/machine.h"
+
+#define COM1_BASE  0x3f8
+#define COM1_GSI   4
+#define RTC_BASE   0x70
+#define RTC_LEN	   2
+#define I8042_CMD  0x64
+#define POWER_BASE 0x600
+#define POWER_GSI  9
+
+static void describe(struct platform *p, enum platform_kind kind, u64 base, u64 size, u32 gsi)
+{
+	p->node[p->nnodes++] =
+		(struct platform_node){ .kind = kind, .base = base, .size = size, .gsi = gsi };
+}
+
+int board_describe(struct machine *m)
+{
+	struct platform *p = &m->platform;
+
+	describe(p, PLATFORM_UART, COM1_BASE, 8, COM1_GSI);
+	describe(p, PLATFORM_RTC, RTC_BASE, RTC_LEN, 0);
+	describe(p, PLATFORM_POWER, POWER_BASE, POWER_REGS_LEN, POWER_GSI);
+	return 0;
+}
+
+static int open_serial(struct machine *m)
+{
+	switch (m->cfg->serial) {
+	case SERIAL_STDIO:
+		return stream_open_stdio(&m->serial, m->loop);
+	case SERIAL_FILE:
+		return stream_open_file(&m->serial, m->loop, m->cfg->serial_path);
+	case SERIAL_NONE:
+		break;
+	}
+	return 0;
+}
+
+int board_build(struct machine *m)
+{
+	struct device *d;
+	int err;
+
+	err = pci_host_create(&m->pci, &d, &m->env, &m->platform.pci);
+	if (err)
+		return err;
+	machine_add(m, d);
+
+	err = power_create(&d, &m->env, POWER_BASE, POWER_GSI);
+	if (err)
+		return err;
+	machine_add(m, d);
+	m->power_dev = d;
+
+	err = i8042_create(&d, &m->env, I8042_CMD);
+	if (err)
+		return err;
+	machine_add(m, d);
+
+	err = rtc_create(&d, &m->env, RTC_BASE);
+	if (err)
+		return err;
+	machine_add(m, d);
+
+	if (m->cfg->test_device) {
+		err = testdev_create(&d, &m->env, m->pci);
+		if (err)
+			return err;
+		machine_add(m, d);
+	}
+
+	/* Last: from here on the terminal is raw, and a message above would have been a mess. */
+	err = open_serial(m);
+	if (err)
+		return err;
+	err = uart16550_create(&d, &m->env, COM1_BASE, COM1_GSI, &m->serial);
+	if (err)
+		return err;
+	machine_add(m, d);
+	return 0;
+}

@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: MIT
+/*
+ * loop.c - the epoll loop behind loop.h.
+ *
+ * How it works: loop_turn() takes a batch of events from epoll_wait() and calls each handler. A
+ * handler may delete another one whose event is in the same batch; loop_del() therefore strikes
+ * the deleted one from the batch in hand. Calls from other threads queue up in `calls` and an
+ * eventfd wakes the loop to run them.
+ *
+ * Threads: `lock` guards the fields below it; the batch belongs to the loop's thread.
+ */
+#include "minivmm/loop.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#define BATCH 32
+
+struct call {
+	void (*fn)(void *arg);
+	void *arg;
+	bool done;
+	struct call *next;
+};
+
+struct loop {
+	int epfd;
+	struct loop_fd wake; /* eventfd: calls are waiting, or quit */
+	struct epoll_event batch[BATCH];
+	int nbatch;
+	pthread_t started; /* the thread that loop_start() made */
+
+	pthread_mutex_t lock;
+	pthread_cond_t done; /* some call is done */
+	struct call *calls;  /* newest first */
+	pthread_t thread;    /* who runs the loop, if `running` */
+	bool running;
+	bool quit;
+};
+
+static void wake_up(struct loop *l)
+{
+	eventfd_write(l->wake.fd, 1);
+}
+
+/* Run the waiting calls, oldest first. The lock is held, and dropped around each call. */
+static void run_calls(struct loop *l)
+{
+	while (l->calls) {
+		struct call **last = &l->calls;
+		struct call *c;
+
+		while ((*last)->next)
+			last = &(*last)->next;
+		c = *last;
+		*last = NULL;
+
+		pthread_mutex_unlock(&l->lock);
+		c->fn(c->arg);
+		pthread_mutex_lock(&l->lock);
+		c->done = true;
+		pthread_cond_broadcast(&l->done);
+	}
+}
+
+static void wake_ready(struct loop_fd *lf, u32 events)
+{
+	struct loop *l = container_of(lf, struct loop, wake);
+	eventfd_t n;
+
+	(void)events;
+	eventfd_read(lf->fd, &n);
+	pthread_mutex_lock(&l->lock);
+	run_calls(l);
+	pthread_mutex_unlock(&l->lock);
+}
+
+int loop_create(struct loop **out)
+{
+	struct loop *l = calloc(1, sizeof(*l));
+	int err;
+
+	if (!l)
+		return -ENOMEM;
+	pthread_mutex_init(&l->lock, NULL);
+	pthread_cond_init(&l->done, NULL);
+	l->wake = (struct loop_fd){ .fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
+				    .ready = wake_ready };
+	l->epfd = epoll_create1(EPOLL_CLOEXEC);
+	err = l->wake.fd < 0 || l->epfd < 0 ? -errno : loop_add(l, &l->wake, EPOLLIN);
+	if (err) {
+		loop_destroy(l);
+		return err;
+	}
+	*out = l;
+	return 0;
+}
+
+void loop_destroy(struct loop *l)
+{
+	if (!l)
+		return;
+	if (l->epfd >= 0)
+		close(l->epfd);
+	if (l->wake.fd >= 0)
+		close(l->wake.fd);
+	pthread_cond_destroy(&l->done);
+	pthread_mutex_destroy(&l->lock);
+	free(l);
+}
+
+static void loop_turn(struct loop *l)
+{
+	l->nbatch = epoll_wait(l->epfd, l->batch, BATCH, -1);
+	for (int i = 0; i < l->nbatch; i++) {
+		struct loop_fd *lf = l->batch[i].data.ptr;
+
+		if (lf)
+			lf->ready(lf, l->batch[i].events);
+	}
+	l->nbatch = 0;
+}
+
+void loop_run(struct loop *l)
+{
+	pthread_mutex_lock(&l->lock);
+	l->thread = pthread_self();
+	l->running = true;
+	while (!l->quit) {
+		pthread_mutex_unlock(&l->lock);
+		loop_turn(l);
+		pthread_mutex_lock(&l->lock);
+	}
+	run_calls(l); /* nobody may be left waiting */
+	l->running = false;
+	l->quit = false;
+	pthread_mutex_unlock(&l->lock);
+}
+
+static void *loop_thread(void *arg)
+{
+	loop_run(arg);
+	return NULL;
+}
+
+int loop_start(struct loop *l, const char *name)
+{
+	int err = pthread_create(&l->started, NULL, loop_thread, l);
+
+	if (err)
+		return -err;
+	pthread_setname_np(l->started, name);
+	return 0;
+}
+
+void loop_quit(struct loop *l)
+{
+	pthread_mutex_lock(&l->lock);
+	l->quit = true;
+	pthread_mutex_unlock(&l->lock);
+	wake_up(l);
+}
+
+void loop_stop(struct loop *l)
+{
+	loop_quit(l);
+	pthread_join(l->started, NULL);
+}
+
+int loop_add(struct loop *l, struct loop_fd *lf, u32 events)
+{
+	struct epoll_event ev = { .events = events, .data.ptr = lf };
+
+	return epoll_ctl(l->epfd, EPOLL_CTL_ADD, lf->fd, &ev) < 0 ? -errno : 0;
+}
+
+int loop_mod(struct loop *l, struct loop_fd *lf, u32 events)
+{
+	struct epoll_event ev = { .events = events, .data.ptr = lf };
+
+	return epoll_ctl(l->epfd, EPOLL_CTL_MOD, lf->fd, &ev) < 0 ? -errno : 0;
+}
+
+void loop_forget(struct loop *l, struct loop_fd *lf)
+{
+	epoll_ctl(l->epfd, EPOLL_CTL_DEL, lf->fd, NULL);
+}
+
+void loop_del(struct loop *l, struct loop_fd *lf)
+{
+	loop_forget(l, lf);
+	for (int i = 0; i < l->nbatch; i++) {
+		if (l->batch[i].data.ptr == lf)
+			l->batch[i].data.ptr = NULL;
+	}
+}
+
+void loop_call(struct loop *l, void (*fn)(void *arg), void *arg)
+{
+	struct call c = { .fn = fn, .arg = arg };
+
+	pthread_mutex_lock(&l->lock);
+	if (!l->running || pthread_equal(l->thread, pthread_self())) {
+		pthread_mutex_unlock(&l->lock);
+		fn(arg);
+		return;
+	}
+	c.next = l->calls;
+	l->calls = &c;
+	wake_up(l);
+	while (!c.done)
+		pthread_cond_wait(&l->done, &l->lock);
+	pthread_mutex_unlock(&l->lock);
+}

@@ -1,0 +1,314 @@
+// SPDX-License-Identifier: MIT
+/*
+ * machine.c - build a machine, run it, reset it, take it apart.
+ *
+ *	machine_create()   memory, buses, interrupt chip, main loop
+ *	  life_begin()	     VM and vCPUs; load the kernel; (the first time) make the devices; go
+ *	    loop_run()	       until somebody calls machine_end()
+ *	  life_end()	     stop the vCPUs, reset the devices, close the VM
+ *	  ... the next life, if the guest wanted a reset
+ *	machine_destroy()
+ *
+ * How it works: memory, buses, devices and their connections to the world live as long as the
+ * machine; the KVM virtual machine lives from one reset to the next. So a reset needs no list of
+ * what KVM might remember, and a device only has to know its own registers.
+ *
+ * The vCPUs set themselves up on their own threads while this one loads the kernel.
+ *
+ * Threads: the main loop runs on the calling thread. machine_end() may come from any thread.
+ */
+#include "vmm/machine.h"
+#include "minivmm/bus.h"
+#include "minivmm/devices.h"
+#include "minivmm/log.h"
+#include "vmm/vcpu.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#define STATUS_OK      0
+#define STATUS_HOST    1
+#define STATUS_USAGE   2
+#define STATUS_CRASHED 3
+
+void machine_end(struct machine *m, enum machine_end why)
+{
+	enum machine_end none = END_NONE;
+
+	if (!atomic_compare_exchange_strong(&m->end, &none, why))
+		return;
+	vcpus_request_pause(m->vcpus);
+	eventfd_write(m->ended.fd, 1);
+}
+
+/* A device asks, on a vCPU's thread. */
+static void power_request(struct power *p, enum power_event event)
+{
+	struct machine *m = container_of(p, struct machine, power);
+
+	machine_end(m, event == POWER_RESET ? END_RESET : END_OFF);
+}
+
+static void ended_ready(struct loop_fd *lf, u32 events)
+{
+	struct machine *m = container_of(lf, struct machine, ended);
+	eventfd_t n;
+
+	(void)events;
+	eventfd_read(lf->fd, &n);
+	loop_quit(m->loop);
+}
+
+static void signals_ready(struct loop_fd *lf, u32 events)
+{
+	struct machine *m = container_of(lf, struct machine, signals);
+	struct signalfd_siginfo info;
+
+	(void)events;
+	if (read(lf->fd, &info, sizeof(info)) != sizeof(info))
+		return;
+	if (m->signal) {
+		m->signal = info.ssi_signo;
+		machine_end(m, END_KILLED);
+		return;
+	}
+	m->signal = info.ssi_signo;
+	log_info("SIG%s: the power button is pressed; once more stops the machine at once",
+		 sigabbrev_np(m->signal));
+	power_press_button(m->power_dev);
+}
+
+/* Ctrl-A, then a key. */
+static void serial_command(struct stream *s, char key)
+{
+	struct machine *m = s->command_arg;
+
+	switch (key) {
+	case 'x':
+		machine_end(m, END_QUIT);
+		break;
+	case 'p':
+		power_press_button(m->power_dev);
+		break;
+	default:
+		fprintf(stderr, "\nCtrl-A x  end minivmm\nCtrl-A p  press the power button\n"
+				"Ctrl-A h  this help\nCtrl-A Ctrl-A  send Ctrl-A\n");
+	}
+}
+
+static int watch_signals(struct machine *m)
+{
+	sigset_t set;
+	int err;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	m->signals = (struct loop_fd){ .fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK),
+				       .ready = signals_ready };
+	m->ended = (struct loop_fd){ .fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
+				     .ready = ended_ready };
+	if (m->signals.fd < 0 || m->ended.fd < 0)
+		return -errno;
+	err = loop_add(m->loop, &m->signals, EPOLLIN);
+	return err ? err : loop_add(m->loop, &m->ended, EPOLLIN);
+}
+
+static int add_ram(struct machine *m)
+{
+	struct span ram[MEM_REGIONS_MAX];
+	int n = arch_ram_layout(m->cfg->memory, ram);
+
+	if (n < 0)
+		return n;
+	for (int i = 0; i < n; i++) {
+		int err = mem_add_ram(&m->mem, ram[i].base, ram[i].size, m->cfg->hugepages);
+
+		if (err) {
+			log_err("--memory: %llu MiB of guest memory can't be had: %s%s",
+				(unsigned long long)(m->cfg->memory / MIB), strerror(-err),
+				m->cfg->hugepages ? "; see HugePages_Free in /proc/meminfo and set "
+						    "/proc/sys/vm/nr_hugepages"
+						  : "");
+			return err;
+		}
+	}
+	arch_pci_map(ram, n, &m->platform.pci);
+	return 0;
+}
+
+static int check_cpus(struct machine *m)
+{
+	u32 max = kvm_max_cpus(m->vm.kvm_fd);
+
+	if (m->cfg->cpus <= max)
+		return 0;
+	log_err("--cpus %u: KVM allows at most %u on this machine", m->cfg->cpus, max);
+	return -EINVAL;
+}
+
+/* All but devices, VM and vCPUs. */
+static int machine_create(struct machine *m, const struct config *cfg)
+{
+	int err;
+
+	*m = (struct machine){ .cfg = cfg, .vm = { .kvm_fd = -1, .vm_fd = -1 } };
+	m->signals.fd = m->ended.fd = -1;
+	m->power.request = power_request;
+	m->platform.cpus = cfg->cpus;
+	mem_init(&m->mem);
+
+	m->vm.kvm_fd = kvm_open();
+	if (m->vm.kvm_fd < 0)
+		return m->vm.kvm_fd;
+	err = check_cpus(m);
+	if (!err)
+		err = add_ram(m);
+	if (!err)
+		err = bus_create(&m->pio, BUS_PIO);
+	if (!err)
+		err = bus_create(&m->mmio, BUS_MMIO);
+	if (!err)
+		err = irqchip_create(&m->irqchip);
+	if (!err)
+		err = loop_create(&m->loop);
+	if (!err)
+		err = watch_signals(m);
+	if (err)
+		return err;
+	stream_init(&m->serial, m->loop);
+	m->serial.command = serial_command;
+	m->serial.command_arg = m;
+	m->env = (struct machine_env){
+		.mem = &m->mem,
+		.pio = m->pio,
+		.mmio = m->mmio,
+		.irqchip = m->irqchip,
+		.loop = m->loop,
+		.power = &m->power,
+	};
+	return board_describe(m);
+}
+
+void machine_add(struct machine *m, struct device *d)
+{
+	d->next = m->devices;
+	m->devices = d;
+}
+
+/* From nothing, or from where life_end() left it, to a running guest. */
+static int life_begin(struct machine *m)
+{
+	const struct boot_files files = {
+		.kernel = m->cfg->kernel,
+		.initrd = m->cfg->initrd,
+		.cmdline = m->cfg->cmdline,
+		.data_dir = m->cfg->data_dir,
+	};
+	struct boot_entry entry;
+	int err;
+
+	atomic_store(&m->end, END_NONE);
+	err = vm_create(&m->vm, m->vm.kvm_fd, &m->mem, m->cfg->cpus);
+	if (!err)
+		err = vcpus_create(&m->vcpus, m);
+	if (!err)
+		err = arch_boot(&m->mem, &files, &m->platform, &entry);
+	if (!err && !m->devices) /* not before the files have turned out good */
+		err = board_build(m);
+	if (!err)
+		err = pci_host_assign(m->pci);
+	if (err)
+		return err;
+	irqchip_attach(m->irqchip, &vm_irqchip_ops, &m->vm);
+	bus_attach_vm(m->pio, m->vm.vm_fd);
+	bus_attach_vm(m->mmio, m->vm.vm_fd);
+	return vcpus_start(m->vcpus, &entry);
+}
+
+static void life_end(struct machine *m)
+{
+	vcpus_destroy(m->vcpus);
+	m->vcpus = NULL;
+	for (struct device *d = m->devices; d; d = d->next)
+		d->ops->reset(d);
+	if (m->irqchip)
+		irqchip_attach(m->irqchip, NULL, NULL);
+	if (m->pio)
+		bus_attach_vm(m->pio, -1);
+	if (m->mmio)
+		bus_attach_vm(m->mmio, -1);
+	vm_destroy(&m->vm);
+}
+
+static void close_watch(struct machine *m, struct loop_fd *lf)
+{
+	if (lf->fd < 0)
+		return;
+	loop_del(m->loop, lf);
+	close(lf->fd);
+}
+
+static void machine_destroy(struct machine *m)
+{
+	while (m->devices) {
+		struct device *d = m->devices;
+
+		m->devices = d->next;
+		d->ops->destroy(d);
+	}
+	stream_close(&m->serial);
+	close_watch(m, &m->signals);
+	close_watch(m, &m->ended);
+	loop_destroy(m->loop);
+	irqchip_destroy(m->irqchip);
+	bus_destroy(m->pio);
+	bus_destroy(m->mmio);
+	mem_destroy(&m->mem);
+	if (m->vm.kvm_fd >= 0)
+		close(m->vm.kvm_fd);
+}
+
+static int status_of(const struct machine *m)
+{
+	switch (m->end) {
+	case END_CRASHED:
+		return STATUS_CRASHED;
+	case END_KILLED:
+		return 128 + m->signal;
+	default:
+		return STATUS_OK;
+	}
+}
+
+int machine_run(const struct config *cfg)
+{
+	struct machine m;
+	int status = STATUS_USAGE; /* whatever stops us before the guest runs */
+	int err = machine_create(&m, cfg);
+
+	if (!err)
+		err = life_begin(&m);
+	while (!err) {
+		loop_run(m.loop);
+		status = status_of(&m);
+		if (m.end != END_RESET || cfg->no_reboot)
+			break;
+		life_end(&m);
+		status = STATUS_HOST;
+		err = mem_discard(&m.mem);
+		if (!err)
+			err = life_begin(&m);
+	}
+	life_end(&m);
+	machine_destroy(&m);
+	return status;
+}

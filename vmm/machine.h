@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * machine.h - a whole machine: what it is made of, its life from power-on to power-off.
+ */
+#ifndef VMM_MACHINE_H
+#define VMM_MACHINE_H
+
+#include "minivmm/arch.h"
+#include "minivmm/device.h"
+#include "minivmm/loop.h"
+#include "minivmm/mem.h"
+#include "minivmm/stream.h"
+#include "vmm/config.h"
+#include "vmm/kvm.h"
+
+#include <stdatomic.h>
+
+struct vcpus;
+
+/* Why a run of the guest ended. */
+enum machine_end {
+	END_NONE,    /* it runs */
+	END_OFF,     /* the guest switched itself off */
+	END_RESET,   /* the guest asked for a reset */
+	END_CRASHED, /* triple fault, or KVM can't go on; already reported */
+	END_KILLED,  /* a second signal */
+	END_QUIT,    /* the user's escape key */
+};
+
+struct machine {
+	/* Fixed after machine_create(). */
+	const struct config *cfg;
+	struct machine_env env;
+	struct mem mem;
+	struct bus *pio, *mmio;
+	struct irqchip *irqchip;
+	struct loop *loop;
+	struct platform platform;
+	struct pci_host *pci;
+	struct device *devices; /* newest first */
+	struct device *power_dev;
+	struct stream serial;
+
+	/* Of one life, from reset to reset. */
+	struct vm vm;
+	struct vcpus *vcpus;
+
+	struct power power;	      /* what devices ask through */
+	_Atomic enum machine_end end; /* the first reason wins */
+	struct loop_fd ended;	      /* eventfd: `end` was set */
+
+	/* Main loop's. */
+	struct loop_fd signals;
+	int signal; /* the first one that came, 0: none */
+};
+
+/*
+ * Run the guest that `cfg` describes until it ends, through all its reboots. The calling thread
+ * becomes the main loop's. SIGTERM, SIGINT and SIGHUP must be blocked.
+ * Returns the process's exit status, as the manual has it.
+ */
+int machine_run(const struct config *cfg);
+
+/* Any thread: the run ends, for this reason if there is none yet. All vCPUs pause. */
+void machine_end(struct machine *m, enum machine_end why);
+
+/*
+ * The board, one per architecture (board_<arch>.c): which devices stand at which addresses.
+ * board_describe() fills in m->platform; board_build() makes the devices, by machine_add().
+ * Return 0 or -errno after a message.
+ */
+int board_describe(struct machine *m);
+int board_build(struct machine *m);
+
+/* The machine owns `d` from now on. */
+void machine_add(struct machine *m, struct device *d);
+
+#endif
