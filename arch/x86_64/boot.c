@@ -137,7 +137,7 @@ static void make_map(struct boot *b)
 	const struct mem_region *low = &b->mem->region[0];
 
 	map_add(b, 0, LOW_RAM_END, E820_RAM);
-	map_add(b, ACPI_ADDR, ACPI_ADDR + ACPI_SIZE, E820_RESERVED);
+	map_add(b, ACPI_ADDR, FIRMWARE_END, E820_RESERVED);
 	map_add(b, KERNEL_MIN_ADDR, low->size, E820_RAM);
 	map_add(b, ECAM_ADDR, ECAM_ADDR + ECAM_SIZE, E820_RESERVED);
 	if (b->mem->nregions > 1)
@@ -171,6 +171,23 @@ static int make_cpu_tables(struct boot *b, bool long_mode)
 	return 0;
 }
 
+/*
+ * What stands for a BIOS. On a hardware-reduced platform Linux reboots by EFI or else, in real
+ * mode, by a jump to FFFF:0000, and never tries the reset register: so here is the keyboard
+ * controller's reset command.
+ */
+static int make_reset_vector(struct boot *b)
+{
+	static const u8 code[] = {
+		0xb0, 0xfe, /* mov al, 0xfe */
+		0xe6, 0x64, /* out 0x64, al */
+		0xf4,	    /* hlt */
+		0xeb, 0xfd, /* jmp to the hlt */
+	};
+
+	return mem_write(b->mem, RESET_VECTOR_ADDR, code, sizeof(code));
+}
+
 static int load_kernel(struct boot *b, struct boot_entry *entry)
 {
 	if (bzimage_probe(b))
@@ -196,6 +213,8 @@ int arch_boot(struct mem *mem, const struct boot_files *files, const struct plat
 		err = load_kernel(&b, entry);
 	if (!err)
 		err = make_cpu_tables(&b, entry->long_mode);
+	if (!err)
+		err = make_reset_vector(&b);
 	close(b.kernel_fd);
 	return err;
 }

@@ -11,8 +11,8 @@
 #ifndef MINIVMM_TESTDEV_REGS_H
 #define MINIVMM_TESTDEV_REGS_H
 
-#define TESTDEV_VENDOR	    0x1af4
-#define TESTDEV_DEVICE	    0x10f0 /* of the range that is free for experiments */
+#define TESTDEV_VENDOR	    0x1b36
+#define TESTDEV_DEVICE	    0x00ff /* not assigned; and not of 1af4, which Linux takes for virtio */
 
 #define TESTDEV_MAGIC	    0x00 /* read: TESTDEV_MAGIC_VALUE */
 #define TESTDEV_SCRATCH	    0x04 /* read and write, any width */
