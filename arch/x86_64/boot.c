@@ -10,6 +10,7 @@
 #include "arch/x86_64/boot.h"
 #include "arch/x86_64/acpi.h"
 #include "arch/x86_64/layout.h"
+#include "minivmm/initrd.h"
 #include "minivmm/log.h"
 
 #include <errno.h>
@@ -68,8 +69,9 @@ static int open_own_initramfs(const char *dir, const char *release, char *path, 
 	return access(path, R_OK) == 0 ? 0 : -ENOENT;
 }
 
-int boot_load_initrd(struct boot *b, u64 above, u64 limit, const char *release, bool ours)
+int boot_load_initrd(struct boot *b, u64 above, u64 limit, const char *release, bool linux_kernel)
 {
+	const char *fault = NULL;
 	const char *path = b->files->initrd;
 	const struct mem_region *low = &b->mem->region[0];
 	char own[4096];
@@ -77,7 +79,7 @@ int boot_load_initrd(struct boot *b, u64 above, u64 limit, const char *release, 
 	int fd, err;
 
 	if (!path) {
-		if (!ours || !b->files->data_dir)
+		if (!linux_kernel || !b->files->data_dir)
 			return 0;
 		if (open_own_initramfs(b->files->data_dir, release, own, sizeof(own)) < 0) {
 			log_warn("no initramfs in %s: `make` builds it, or give --initrd FILE",
@@ -89,6 +91,13 @@ int boot_load_initrd(struct boot *b, u64 above, u64 limit, const char *release, 
 	fd = open_image("initrd", path, &size);
 	if (fd < 0)
 		return fd;
+	if (linux_kernel)
+		fault = initrd_fault(fd, size);
+	if (fault) {
+		log_err("initrd %s: %s", path, fault);
+		close(fd);
+		return -EINVAL;
+	}
 
 	if (limit > low->size)
 		limit = low->size;

@@ -43,10 +43,11 @@ int elf_load(struct boot *b, struct boot_entry *entry);
 
 /*
  * Put the initrd, if there is one, as high as possible below `limit` (exclusive), page-aligned and
- * not below `above`. `release` picks our own initramfs: the one for that kernel if there is one.
- * It may be NULL; with `ours` false only a file that the user named is taken.
+ * not below `above`. For a Linux kernel it must be one that Linux can unpack; if the user named
+ * none, our own initramfs is taken, the one for `release` (which may be NULL) if there is one. Any
+ * other kernel gets just what the user named.
  */
-int boot_load_initrd(struct boot *b, u64 above, u64 limit, const char *release, bool ours);
+int boot_load_initrd(struct boot *b, u64 above, u64 limit, const char *release, bool linux_kernel);
 
 /* Put the command line, `max` bytes at most with its NUL, at CMDLINE_ADDR. */
 int boot_load_cmdline(struct boot *b, u64 max);

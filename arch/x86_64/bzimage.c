@@ -27,7 +27,9 @@
 
 #define HEADER_OFFSET	 0x1f1
 #define HEADER_MAGIC	 0x53726448 /* "HdrS" */
+#define BOOT_FLAG_OFFSET 0x1fe
 #define BOOT_FLAG	 0xaa55
+#define MAGIC_OFFSET	 0x202
 #define PROTOCOL_MIN	 0x020c /* 2.12: xloadflags, the 64-bit entry */
 #define SECTOR		 512ULL
 #define ENTRY_64	 0x200
@@ -36,10 +38,11 @@
 
 bool bzimage_probe(const struct boot *b)
 {
-	struct setup_header h;
+	u16 boot_flag;
+	u32 magic;
 
-	return boot_read(b, HEADER_OFFSET, &h, sizeof(h)) == 0 && h.header == HEADER_MAGIC &&
-	       h.boot_flag == BOOT_FLAG;
+	return boot_read(b, BOOT_FLAG_OFFSET, &boot_flag, 2) == 0 && boot_flag == BOOT_FLAG &&
+	       boot_read(b, MAGIC_OFFSET, &magic, 4) == 0 && magic == HEADER_MAGIC;
 }
 
 /* "kernel FILE: ..." and -ENOEXEC. */
