@@ -45,9 +45,9 @@ static int open_serial(struct machine *m)
 {
 	switch (m->cfg->serial) {
 	case SERIAL_STDIO:
-		return stream_open_stdio(&m->serial, m->loop);
+		return stream_open_stdio(&m->serial);
 	case SERIAL_FILE:
-		return stream_open_file(&m->serial, m->loop, m->cfg->serial_path);
+		return stream_open_file(&m->serial, m->cfg->serial_path);
 	case SERIAL_NONE:
 		break;
 	}

@@ -67,11 +67,10 @@ static int reopen(int fd, int mode)
 	return own < 0 ? -errno : own;
 }
 
-int stream_open_stdio(struct stream *s, struct loop *loop)
+int stream_open_stdio(struct stream *s)
 {
 	int err;
 
-	stream_init(s, loop);
 	s->in_fd = reopen(STDIN_FILENO, O_RDONLY);
 	s->out_fd = reopen(STDOUT_FILENO, O_WRONLY);
 	s->in.fd = s->in_fd;
@@ -89,9 +88,8 @@ int stream_open_stdio(struct stream *s, struct loop *loop)
 	return 0; /* closed at the start is fine: no input, or no output */
 }
 
-int stream_open_file(struct stream *s, struct loop *loop, const char *path)
+int stream_open_file(struct stream *s, const char *path)
 {
-	stream_init(s, loop);
 	s->out_fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NONBLOCK, 0644);
 	s->out.fd = s->out_fd;
 	if (s->out_fd < 0) {

@@ -311,7 +311,7 @@ static void dsdt_virtio_mmio(struct aml *a, const struct platform_node *n, u32 n
  *	Device (PWRB) { Name (_HID, EisaId ("PNP0C0C")) }
  *	Device (GED_) {
  *		Name (_HID, "ACPI0013")
- *		OperationRegion (PWRR, SystemIO, base + POWER_EVENTS, 1)
+ *		OperationRegion (PWRR, SystemIO, base + POWER_REG_EVENTS, 1)
  *		Field (PWRR, ByteAcc, NoLock, Preserve) { EVTS, 8 }
  *		Method (_EVT, 1, Serialized) {
  *			Local0 = EVTS
@@ -332,7 +332,7 @@ static void dsdt_power(struct aml *a, const struct platform_node *n)
 	aml_open_crs(a);
 	aml_crs_irq(a, n->gsi, true);
 	aml_close_crs(a);
-	aml_region_io(a, "PWRR", n->base + POWER_EVENTS, 1);
+	aml_region_io(a, "PWRR", n->base + POWER_REG_EVENTS, 1);
 	aml_open_field(a, "PWRR", 1); /* ByteAcc */
 	aml_field_unit(a, "EVTS", 8);
 	aml_close(a);
@@ -420,10 +420,10 @@ static u64 make_fadt(struct tables *t, const struct platform *p, u64 dsdt)
 		if (p->node[i].kind != PLATFORM_POWER)
 			continue;
 		f.flags |= FADT_RESET_REG;
-		f.reset_reg = io_byte(base + POWER_RESET);
+		f.reset_reg = io_byte(base + POWER_REG_RESET);
 		f.reset_value = POWER_RESET_VALUE;
-		f.sleep_control = io_byte(base + POWER_SLEEP_CONTROL);
-		f.sleep_status = io_byte(base + POWER_SLEEP_STATUS);
+		f.sleep_control = io_byte(base + POWER_REG_SLEEP_CONTROL);
+		f.sleep_status = io_byte(base + POWER_REG_SLEEP_STATUS);
 	}
 	memcpy(&f.hypervisor, "minivmm", 8);
 	t->used = ALIGN_UP(t->used, 16);

@@ -31,7 +31,7 @@ static u64 power_read(void *owner, u64 off, u32 len)
 	u8 events;
 
 	(void)len;
-	if (off != POWER_EVENTS)
+	if (off != POWER_REG_EVENTS)
 		return 0;
 	pthread_mutex_lock(&p->lock);
 	events = p->events;
@@ -47,10 +47,10 @@ static void power_write(void *owner, u64 off, u32 len, u64 value)
 
 	(void)len;
 	value &= 0xff;
-	if (off == POWER_SLEEP_CONTROL && (value & POWER_SLEEP_ENABLE) &&
+	if (off == POWER_REG_SLEEP_CONTROL && (value & POWER_SLEEP_ENABLE) &&
 	    ((value >> 2) & 7) == POWER_SLEEP_TYPE_S5)
 		p->power->request(p->power, POWER_OFF);
-	else if (off == POWER_RESET && value == POWER_RESET_VALUE)
+	else if (off == POWER_REG_RESET && value == POWER_RESET_VALUE)
 		p->power->request(p->power, POWER_RESET);
 }
 

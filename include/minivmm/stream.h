@@ -15,7 +15,7 @@
 #include "minivmm/loop.h"
 
 struct stream {
-	/* Set by the owner after stream_open_*(). */
+	/* Set by the owner after stream_init(). */
 	void (*readable)(struct stream *s);
 	void (*writable)(struct stream *s);
 	void *owner;
@@ -34,15 +34,16 @@ struct stream {
 	bool escaped;	    /* the last byte was the escape key */
 };
 
-/* Neither input nor output: what is written is dropped. */
+/* Begin: neither input nor output, and what is written is dropped. Then at most one
+ * stream_open_*(). */
 void stream_init(struct stream *s, struct loop *loop);
 
 /* Standard input and output, as they are or, a terminal, in raw mode until stream_close().
  * Returns 0 or -errno. */
-int stream_open_stdio(struct stream *s, struct loop *loop);
+int stream_open_stdio(struct stream *s);
 
 /* Output to a file, which is made or emptied; no input. Returns 0 or -errno. */
-int stream_open_file(struct stream *s, struct loop *loop, const char *path);
+int stream_open_file(struct stream *s, const char *path);
 
 /* Loop's thread, or the loop does not run. Restores the terminal. */
 void stream_close(struct stream *s);
