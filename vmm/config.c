@@ -6,6 +6,7 @@
 #include "vmm/config.h"
 #include "minivmm/log.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
 #include <libgen.h>
@@ -78,15 +79,17 @@ enum option_id {
 	OPT_COUNT
 };
 
+#define OPTION_BASE 256 /* beyond all letters */
+
 static const struct option options[] = {
-	[OPT_KERNEL] = { "kernel", required_argument, NULL, OPT_KERNEL },
-	[OPT_INITRD] = { "initrd", required_argument, NULL, OPT_INITRD },
-	[OPT_CMDLINE] = { "cmdline", required_argument, NULL, OPT_CMDLINE },
-	[OPT_CPUS] = { "cpus", required_argument, NULL, OPT_CPUS },
-	[OPT_MEMORY] = { "memory", required_argument, NULL, OPT_MEMORY },
-	[OPT_SERIAL] = { "serial", required_argument, NULL, OPT_SERIAL },
-	[OPT_NO_REBOOT] = { "no-reboot", no_argument, NULL, OPT_NO_REBOOT },
-	[OPT_TEST_DEVICE] = { "test-device", no_argument, NULL, OPT_TEST_DEVICE },
+	[OPT_KERNEL] = { "kernel", required_argument, NULL, OPTION_BASE + OPT_KERNEL },
+	[OPT_INITRD] = { "initrd", required_argument, NULL, OPTION_BASE + OPT_INITRD },
+	[OPT_CMDLINE] = { "cmdline", required_argument, NULL, OPTION_BASE + OPT_CMDLINE },
+	[OPT_CPUS] = { "cpus", required_argument, NULL, OPTION_BASE + OPT_CPUS },
+	[OPT_MEMORY] = { "memory", required_argument, NULL, OPTION_BASE + OPT_MEMORY },
+	[OPT_SERIAL] = { "serial", required_argument, NULL, OPTION_BASE + OPT_SERIAL },
+	[OPT_NO_REBOOT] = { "no-reboot", no_argument, NULL, OPTION_BASE + OPT_NO_REBOOT },
+	[OPT_TEST_DEVICE] = { "test-device", no_argument, NULL, OPTION_BASE + OPT_TEST_DEVICE },
 	[OPT_COUNT] = { 0 },
 };
 
@@ -125,7 +128,8 @@ static int parse_size(const char *arg, u64 *bytes, const char **rest)
 
 	if (parse_number(arg, &n, rest))
 		return -EINVAL;
-	s = **rest ? strchr(suffixes, **rest & ~0x20) : NULL;
+	s = isalpha((unsigned char)**rest) ? strchr(suffixes, toupper((unsigned char)**rest))
+					   : NULL;
 	if (s) {
 		shift = 10 * (s - suffixes + 1);
 		(*rest)++;
@@ -247,6 +251,17 @@ static int apply(struct config *cfg, enum option_id id, const char *arg, const c
 	return -EINVAL;
 }
 
+/* getopt_long() leaves in optopt what it does not like: a letter, one of our ids, or 0. */
+static void refuse_option(const char *word)
+{
+	if (optopt >= OPTION_BASE)
+		log_err("--%s takes no value", options[optopt - OPTION_BASE].name);
+	else if (optopt)
+		log_err("unknown option -%c; see minivmm --help", optopt);
+	else
+		log_err("unknown option %s; see minivmm --help", word);
+}
+
 static int parse_options(struct config *cfg, int argc, char **argv, const char **cmdline)
 {
 	bool seen[OPT_COUNT] = { false };
@@ -264,9 +279,10 @@ static int parse_options(struct config *cfg, int argc, char **argv, const char *
 			return -EINVAL;
 		}
 		if (id == '?') {
-			log_err("unknown option %s; see minivmm --help", argv[optind - 1]);
+			refuse_option(argv[optind - 1]);
 			return -EINVAL;
 		}
+		id -= OPTION_BASE;
 		if (seen[id]) {
 			log_err("--%s is given twice", options[id].name);
 			return -EINVAL;

@@ -49,11 +49,19 @@ void irqchip_destroy(struct irqchip *c)
 	free(c);
 }
 
+static int routes_changed(struct irqchip *c)
+{
+	return c->ops ? c->ops->routes(c->ctx, c->gsi, c->msg, c->nmsi) : 0;
+}
+
 void irqchip_attach(struct irqchip *c, const struct irqchip_ops *ops, void *ctx)
 {
 	pthread_mutex_lock(&c->lock);
 	c->ops = ops;
 	c->ctx = ctx;
+	/* What the guest programs next may be what it had before: the new VM must know it too. */
+	if (c->nmsi && routes_changed(c) < 0)
+		log_err("KVM refuses the interrupt routes of the machine before its reset");
 	pthread_mutex_unlock(&c->lock);
 }
 
@@ -98,30 +106,33 @@ static u32 free_gsi(const struct irqchip *c)
 	return gsi;
 }
 
-static int routes_changed(struct irqchip *c)
-{
-	return c->ops ? c->ops->routes(c->ctx, c->gsi, c->msg, c->nmsi) : 0;
-}
-
 /* Route `*gsi` (0: a new one) to `msg`. */
 static int msi_set(struct irqchip *c, u32 *gsi, const struct msi_msg *msg)
 {
+	struct msi_msg old = { 0 };
 	int err = 0;
 	u32 at;
 
 	pthread_mutex_lock(&c->lock);
 	at = *gsi ? slot_of(c, *gsi) : c->nmsi;
-	if (at == IRQ_MSI_MAX) {
-		err = -ENOSPC;
-	} else if (at == c->nmsi || c->msg[at].addr != msg->addr || c->msg[at].data != msg->data) {
-		if (at == c->nmsi) {
-			*gsi = free_gsi(c);
-			c->gsi[at] = *gsi;
-			c->nmsi++;
+	if (at == c->nmsi) {
+		if (at == IRQ_MSI_MAX) {
+			err = -ENOSPC;
+			goto out;
 		}
-		c->msg[at] = *msg;
-		err = routes_changed(c);
+		*gsi = free_gsi(c);
+		c->gsi[at] = *gsi;
+		c->msg[at] = (struct msi_msg){ 0 };
+		c->nmsi++;
+	} else if (c->msg[at].addr == msg->addr && c->msg[at].data == msg->data) {
+		goto out;
 	}
+	old = c->msg[at];
+	c->msg[at] = *msg;
+	err = routes_changed(c);
+	if (err)
+		c->msg[at] = old; /* so that a second try is not taken for no change */
+out:
 	pthread_mutex_unlock(&c->lock);
 	return err;
 }

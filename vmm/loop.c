@@ -35,7 +35,7 @@ struct loop {
 	pthread_t started; /* the thread that loop_start() made */
 
 	pthread_mutex_t lock;
-	pthread_cond_t done; /* some call is done */
+	pthread_cond_t done; /* some call is done, or the loop runs */
 	struct call *calls;  /* newest first */
 	pthread_t thread;    /* who runs the loop, if `running` */
 	bool running;
@@ -130,6 +130,7 @@ void loop_run(struct loop *l)
 	pthread_mutex_lock(&l->lock);
 	l->thread = pthread_self();
 	l->running = true;
+	pthread_cond_broadcast(&l->done);
 	while (!l->quit) {
 		pthread_mutex_unlock(&l->lock);
 		loop_turn(l);
@@ -154,6 +155,11 @@ int loop_start(struct loop *l, const char *name)
 	if (err)
 		return -err;
 	pthread_setname_np(l->started, name);
+	/* From now on a loop_call() must find it running. */
+	pthread_mutex_lock(&l->lock);
+	while (!l->running)
+		pthread_cond_wait(&l->done, &l->lock);
+	pthread_mutex_unlock(&l->lock);
 	return 0;
 }
 

@@ -40,10 +40,14 @@
 
 void machine_end(struct machine *m, enum machine_end why)
 {
-	enum machine_end none = END_NONE;
+	enum machine_end now = END_NONE;
 
-	if (!atomic_compare_exchange_strong(&m->end, &none, why))
-		return;
+	while (!atomic_compare_exchange_weak(&m->end, &now, why)) {
+		/* The guest may want to go on with a reset; the user's wish that it ends wins. */
+		if (now != END_NONE &&
+		    !(now == END_RESET && (why == END_KILLED || why == END_QUIT)))
+			return;
+	}
 	vcpus_request_pause(m->vcpus);
 	eventfd_write(m->ended.fd, 1);
 }

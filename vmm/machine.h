@@ -61,7 +61,8 @@ struct machine {
  */
 int machine_run(const struct config *cfg);
 
-/* Any thread: the run ends, for this reason if there is none yet. All vCPUs pause. */
+/* Any thread: the run ends, for this reason if there is none yet; the user's end overrides the
+ * guest's reset. All vCPUs pause. */
 void machine_end(struct machine *m, enum machine_end why);
 
 /*

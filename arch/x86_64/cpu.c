@@ -289,4 +289,8 @@ void arch_vcpu_dump(int vcpu_fd, u32 id, const struct mem *mem)
 	fprintf(stderr, "  gdt  base %016llx limit %04x\n", s.gdt.base, s.gdt.limit);
 	fprintf(stderr, "  idt  base %016llx limit %04x\n", s.idt.base, s.idt.limit);
 	dump_code(vcpu_fd, r.rip, s.cs.base, mem);
+	if (r.rip == 0xfff0 && s.cs.selector == 0xf000)
+		fprintf(stderr,
+			"  (the state after a reset: with SVM, KVM resets a CPU before it reports "
+			"its triple fault)\n");
 }

@@ -60,6 +60,7 @@ static void load_time(struct rtc *r)
 {
 	time_t now = time(NULL) + r->offset;
 	struct tm tm;
+	int year;
 
 	if ((r->cmos[RTC_B] & RTC_B_SET) || !gmtime_r(&now, &tm))
 		return;
@@ -69,8 +70,9 @@ static void load_time(struct rtc *r)
 	r->cmos[RTC_WEEKDAY] = to_bcd(tm.tm_wday + 1);
 	r->cmos[RTC_DAY] = to_bcd(tm.tm_mday);
 	r->cmos[RTC_MONTH] = to_bcd(tm.tm_mon + 1);
-	r->cmos[RTC_YEAR] = to_bcd(tm.tm_year % 100);
-	r->cmos[RTC_CENTURY] = to_bcd(tm.tm_year / 100 + 19);
+	year = ((tm.tm_year + 1900LL) % 10000 + 10000) % 10000; /* four digits, whatever was set */
+	r->cmos[RTC_YEAR] = to_bcd(year % 100);
+	r->cmos[RTC_CENTURY] = to_bcd(year / 100);
 }
 
 /* The guest changed the time bytes: what is the offset now? */
