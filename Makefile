@@ -58,8 +58,22 @@ $(BUILD)/version: FORCE
 	@echo '$(VERSION) $(PREFIX)' | cmp -s - $@ || echo '$(VERSION) $(PREFIX)' > $@
 FORCE:
 
+# Quick when nothing has changed. Without a static busybox there is just no initramfs.
+initramfs:
+	@if command -v busybox >/dev/null; then guests/linux/build build/initramfs; \
+	else echo "no busybox-static, so no initramfs of our own: 'make deps' installs it"; fi
+
+deps:
+	tests/deps
+
+demo:
+	@tests/deps
+	@$(MAKE) --no-print-directory all
+	@SMOKE=$(or $(SMOKE),0) tests/demo
+
 include guests/Makefile.inc
 include tests/Makefile.inc
+include tests/bench/Makefile.inc
 
 install: $(BIN)
 	install -D -m 755 $(BIN) $(DESTDIR)$(PREFIX)/bin/minivmm

@@ -281,9 +281,9 @@ static void machine_destroy(struct machine *m)
 		close(m->vm.kvm_fd);
 }
 
-static int status_of(const struct machine *m)
+static int status_of(struct machine *m)
 {
-	switch (m->end) {
+	switch (atomic_load(&m->end)) {
 	case END_CRASHED:
 		return STATUS_CRASHED;
 	case END_KILLED:
@@ -304,7 +304,7 @@ int machine_run(const struct config *cfg)
 	while (!err) {
 		loop_run(m.loop);
 		status = status_of(&m);
-		if (m.end != END_RESET || cfg->no_reboot)
+		if (atomic_load(&m.end) != END_RESET || cfg->no_reboot)
 			break;
 		life_end(&m);
 		status = STATUS_HOST;

@@ -142,9 +142,9 @@ static u32 cpuid_complete(struct kvm_cpuid2 *c)
 
 static int cpuid_init(int kvm_fd, int vcpu_fd, u32 id, u32 cpus)
 {
-	struct {
+	union {
 		struct kvm_cpuid2 head;
-		struct kvm_cpuid_entry2 entries[CPUID_MAX];
+		u8 room[sizeof(struct kvm_cpuid2) + CPUID_MAX * sizeof(struct kvm_cpuid_entry2)];
 	} c = { .head.nent = CPUID_MAX };
 
 	if (ioctl(kvm_fd, KVM_GET_SUPPORTED_CPUID, &c.head) < 0)
@@ -155,20 +155,20 @@ static int cpuid_init(int kvm_fd, int vcpu_fd, u32 id, u32 cpus)
 	return ioctl(vcpu_fd, KVM_SET_CPUID2, &c.head) < 0 ? -errno : 0;
 }
 
+/* As firmware would leave them. */
 static int msrs_init(int vcpu_fd)
 {
-	struct {
-		struct kvm_msrs head;
-		struct kvm_msr_entry entries[2];
-	} m = {
-		.head.nmsrs = 2,
-		.entries = {
-			{ .index = MSR_MTRR_DEF_TYPE, .data = MTRR_ENABLE_WRITE_BACK },
-			{ .index = MSR_IA32_MISC_ENABLE, .data = MISC_ENABLE_FAST_STRING },
-		},
+	static const struct kvm_msr_entry msrs[] = {
+		{ .index = MSR_MTRR_DEF_TYPE, .data = MTRR_ENABLE_WRITE_BACK },
+		{ .index = MSR_IA32_MISC_ENABLE, .data = MISC_ENABLE_FAST_STRING }, /* Intel's */
 	};
+	union {
+		struct kvm_msrs head;
+		u8 room[sizeof(struct kvm_msrs) + sizeof(msrs)];
+	} m = { .head.nmsrs = ARRAY_SIZE(msrs) };
 
-	/* The last may be refused (it is Intel's): firmware would not have it either. */
+	memcpy(m.head.entries, msrs, sizeof(msrs));
+	/* KVM stops at the first that it refuses; the last may be refused. */
 	return ioctl(vcpu_fd, KVM_SET_MSRS, &m.head) < 1 ? -EIO : 0;
 }
 
