@@ -163,13 +163,36 @@ static int msi_listen(struct irqchip *c, u32 gsi, int fd, bool on)
 	return err;
 }
 
+static bool take_signal(struct irq *irq)
+{
+	eventfd_t n;
+
+	return eventfd_read(irq->watch.fd, &n) == 0;
+}
+
+/* On the loop: somebody signalled an IRQ_NOTIFY irq. */
+static void watch_ready(struct loop_fd *lf, u32 events)
+{
+	struct irq *irq = container_of(lf, struct irq, watch);
+	void (*notify)(struct irq * irq) = NULL;
+
+	(void)events;
+	pthread_mutex_lock(&irq->lock);
+	if (irq->route == IRQ_NOTIFY && take_signal(irq))
+		notify = irq->notify;
+	pthread_mutex_unlock(&irq->lock);
+	if (notify)
+		notify(irq); /* unlocked: it may take its device's lock, which is held around
+				irq_mask() */
+}
+
 int irq_init(struct irq *irq, struct irqchip *c)
 {
 	int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 
 	if (fd < 0)
 		return -errno;
-	*irq = (struct irq){ .chip = c, .watch.fd = fd };
+	*irq = (struct irq){ .chip = c, .watch = { .fd = fd, .ready = watch_ready } };
 	pthread_mutex_init(&irq->lock, NULL);
 	return 0;
 }
@@ -216,35 +239,12 @@ bool irq_pending(struct irq *irq)
 	return pending;
 }
 
-static bool take_signal(struct irq *irq)
-{
-	eventfd_t n;
-
-	return eventfd_read(irq->watch.fd, &n) == 0;
-}
-
 void irq_clear(struct irq *irq)
 {
 	pthread_mutex_lock(&irq->lock);
 	if (irq->route == IRQ_MASKED)
 		take_signal(irq);
 	pthread_mutex_unlock(&irq->lock);
-}
-
-/* On the loop: somebody signalled an IRQ_NOTIFY irq. */
-static void watch_ready(struct loop_fd *lf, u32 events)
-{
-	struct irq *irq = container_of(lf, struct irq, watch);
-	void (*notify)(struct irq * irq) = NULL;
-
-	(void)events;
-	pthread_mutex_lock(&irq->lock);
-	if (irq->route == IRQ_NOTIFY && take_signal(irq))
-		notify = irq->notify;
-	pthread_mutex_unlock(&irq->lock);
-	if (notify)
-		notify(irq); /* unlocked: it may take its device's lock, which is held around
-				irq_mask() */
 }
 
 /* The irq's lock is held. */
@@ -293,7 +293,6 @@ int irq_to_notify(struct irq *irq, struct loop *loop, void (*notify)(struct irq 
 	mask_locked(irq);
 	irq->loop = loop;
 	irq->notify = notify;
-	irq->watch.ready = watch_ready;
 	err = loop_add(loop, &irq->watch, EPOLLIN);
 	if (!err)
 		irq->route = IRQ_NOTIFY;

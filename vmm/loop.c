@@ -39,6 +39,7 @@ struct loop {
 	struct call *calls;  /* newest first */
 	pthread_t thread;    /* who runs the loop, if `running` */
 	bool running;
+	bool begun; /* it runs or has run since loop_start() */
 	bool quit;
 };
 
@@ -130,6 +131,7 @@ void loop_run(struct loop *l)
 	pthread_mutex_lock(&l->lock);
 	l->thread = pthread_self();
 	l->running = true;
+	l->begun = true;
 	pthread_cond_broadcast(&l->done);
 	while (!l->quit) {
 		pthread_mutex_unlock(&l->lock);
@@ -150,14 +152,16 @@ static void *loop_thread(void *arg)
 
 int loop_start(struct loop *l, const char *name)
 {
-	int err = pthread_create(&l->started, NULL, loop_thread, l);
+	int err;
 
+	l->begun = false;
+	err = pthread_create(&l->started, NULL, loop_thread, l);
 	if (err)
 		return -err;
 	pthread_setname_np(l->started, name);
 	/* From now on a loop_call() must find it running. */
 	pthread_mutex_lock(&l->lock);
-	while (!l->running)
+	while (!l->begun)
 		pthread_cond_wait(&l->done, &l->lock);
 	pthread_mutex_unlock(&l->lock);
 	return 0;
