@@ -201,13 +201,18 @@ static void serve_exit(struct vcpu *c)
 	}
 }
 
-/* Once more into KVM, to finish the instruction whose exit was just served, and out again. */
+/*
+ * Once more into KVM, to finish the instruction whose exit was just served, and out again. An
+ * instruction can have several exits (a string or a split access): each is served.
+ */
 static void finish_instruction(struct vcpu *c)
 {
 	if (!c->entered)
 		return;
 	set_immediate_exit(c, 1);
-	ioctl(c->fd, KVM_RUN, 0);
+	while (ioctl(c->fd, KVM_RUN, 0) == 0 &&
+	       (c->run->exit_reason == KVM_EXIT_IO || c->run->exit_reason == KVM_EXIT_MMIO))
+		serve_exit(c);
 }
 
 /* Wait here while the set is to pause. Returns what to do then. */
