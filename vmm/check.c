@@ -117,10 +117,29 @@ static void check_hugepages(void)
 		fclose(f);
 	snprintf(line, sizeof(line), "%lu free", free_pages);
 	if (free_pages)
-		yes("huge pages", line);
+		yes("huge page pool", line);
 	else
-		no("huge pages", line,
+		no("huge page pool", line,
 		   "for --memory ...,hugepages=on: sysctl vm.nr_hugepages=N (2 MiB each)");
+}
+
+/* Guest memory is memfds, which get transparent huge pages only where the host says so. */
+static void check_shmem_huge(void)
+{
+	char line[128] = "";
+	FILE *f = fopen("/sys/kernel/mm/transparent_hugepage/shmem_enabled", "re");
+
+	if (f && fgets(line, sizeof(line), f))
+		line[strcspn(line, "\n")] = '\0';
+	if (f)
+		fclose(f);
+	if (strstr(line, "[advise]") || strstr(line, "[always]") || strstr(line, "[within_size]") ||
+	    strstr(line, "[force]"))
+		yes("huge guest pages", line);
+	else
+		no("huge guest pages", line,
+		   "faster guests: echo advise > "
+		   "/sys/kernel/mm/transparent_hugepage/shmem_enabled");
 }
 
 static void check_io_uring(void)
@@ -158,6 +177,7 @@ int check_run(int argc, char **argv)
 	check_device("/dev/vhost-net", "datapath=vhost-net", "modprobe vhost_net");
 	check_vdpa();
 	check_hugepages();
+	check_shmem_huge();
 	check_io_uring();
 	printf("Linux %s boot here.\n", kvm && fast ? "can" : "can't");
 	return kvm && fast ? 0 : 1;

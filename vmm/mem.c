@@ -4,21 +4,33 @@
  *
  * How it works: each region is one memfd, mapped shared and without reservation, so a guest of
  * many GiB costs only the pages that it touches. The kernel image and the initrd do not pass
- * through that mapping: mem_load() maps the *file* and writes it into the memfd. A write of whole
- * pages into a memfd neither clears the pages first nor takes a fault for each of them, which
- * makes it the fastest of the ways in (docs/performance.md has the figures).
+ * through that mapping: mem_load() writes them into the memfd, by way of a small buffer. A write of
+ * whole pages into a memfd neither clears the pages first nor takes a fault for each of them; a
+ * mapping of the file, in the buffer's place, would take faults of its own.
+ *
+ * Better still are huge pages, for the loading as for the guest, whose page faults are our host's.
+ * Regions are mapped so that they can be had. Where the host gives them to memfds that ask
+ * (/sys/kernel/mm/transparent_hugepage/shmem_enabled says "advise") all of guest memory comes in
+ * them. Most hosts say "never"; there, what mem_load() fills is made huge with MADV_COLLAPSE, which
+ * needs nobody's leave, and then the file is read straight into the mapping.
  */
 #include "minivmm/mem.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/memfd.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #define HUGE_SIZE (2 * MIB)
+#define COPY_SIZE (128 * KIB) /* remains in a second-level cache from read to write */
+
+#ifndef MADV_COLLAPSE /* Linux 6.1 */
+#define MADV_COLLAPSE 25
+#endif
 
 void mem_init(struct mem *m)
 {
@@ -40,23 +52,42 @@ void mem_destroy(struct mem *m)
 	m->nregions = 0;
 }
 
+/* `size` bytes of address space, from a huge page's boundary on. Returns it or NULL. */
+static u8 *reserve(u64 size)
+{
+	u64 room = size + HUGE_SIZE;
+	u8 *start = mmap(NULL, room, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	u64 before;
+
+	if (start == MAP_FAILED)
+		return NULL;
+	before = ALIGN_UP((uintptr_t)start, HUGE_SIZE) - (uintptr_t)start;
+	if (before)
+		munmap(start, before);
+	munmap(start + before + size, HUGE_SIZE - before);
+	return start + before;
+}
+
 static int region_open(struct mem_region *r)
 {
 	unsigned int flags = MFD_CLOEXEC | (r->huge ? MFD_HUGETLB | MFD_HUGE_2MB : 0);
-	void *host;
+	u8 *host;
 
 	r->fd = memfd_create("guest-ram", flags);
 	if (r->fd < 0)
 		return -errno;
 	if (ftruncate(r->fd, r->size) < 0)
 		return -errno;
-	/* hugetlb pages that run out later would be a SIGBUS in the guest: reserve them now. */
-	host = mmap(NULL, r->size, PROT_READ | PROT_WRITE,
-		    MAP_SHARED | (r->huge ? 0 : MAP_NORESERVE), r->fd, 0);
-	if (host == MAP_FAILED)
+	host = reserve(r->size);
+	if (!host)
 		return -errno;
 	r->host = host;
+	/* hugetlb pages that run out later would be a SIGBUS in the guest: reserve them now. */
+	if (mmap(host, r->size, PROT_READ | PROT_WRITE,
+		 MAP_SHARED | MAP_FIXED | (r->huge ? 0 : MAP_NORESERVE), r->fd, 0) == MAP_FAILED)
+		return -errno;
 	madvise(host, r->size, MADV_DONTDUMP); /* a core dump is about us, not the guest */
+	madvise(host, r->size, MADV_HUGEPAGE); /* a wish: the host may not know or grant it */
 	return 0;
 }
 
@@ -139,7 +170,7 @@ int mem_write(struct mem *m, u64 gpa, const void *src, u64 len)
 	return 0;
 }
 
-/* hugetlb files have no write(): read the file into the mapping instead. */
+/* The way into pages that are mapped anyway, and into hugetlb files, which have no write(). */
 static int load_by_read(u8 *dst, int fd, u64 offset, u64 len)
 {
 	while (len) {
@@ -156,16 +187,33 @@ static int load_by_read(u8 *dst, int fd, u64 offset, u64 len)
 	return 0;
 }
 
-/* A file that shrinks meanwhile makes pwrite() fail with EFAULT: no SIGBUS can come of it. */
-static int load_by_write(const struct mem_region *r, u64 at, const u8 *src, u64 len)
+/*
+ * Back what [at, at + len) fills at least half of with huge pages. Returns whether they are there;
+ * the host may be out of them. MADV_COLLAPSE collapses only where there is a page already.
+ */
+static bool make_huge(const struct mem_region *r, u64 at, u64 len)
+{
+	u64 first = ALIGN_DOWN(at + HUGE_SIZE / 2, HUGE_SIZE);
+	u64 end = ALIGN_DOWN(at + len + HUGE_SIZE / 2, HUGE_SIZE);
+
+	if (end > r->size)
+		end = ALIGN_DOWN(r->size, HUGE_SIZE);
+	if (end <= first)
+		return false;
+	for (u64 i = first; i < end; i += HUGE_SIZE)
+		(void)*(volatile u8 *)(r->host + i);
+	return madvise(r->host + first, end - first, MADV_COLLAPSE) == 0;
+}
+
+static int write_all(int fd, u64 at, const u8 *src, u64 len)
 {
 	while (len) {
-		ssize_t n = pwrite(r->fd, src, len, at);
+		ssize_t n = pwrite(fd, src, len, at);
 
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
-			return errno == EFAULT ? -ENODATA : -errno;
+			return -errno;
 		src += n;
 		at += n;
 		len -= n;
@@ -173,13 +221,30 @@ static int load_by_write(const struct mem_region *r, u64 at, const u8 *src, u64 
 	return 0;
 }
 
+static int load_by_write(const struct mem_region *r, u64 at, int fd, u64 offset, u64 len)
+{
+	u8 *buf = malloc(COPY_SIZE);
+	int err = buf ? 0 : -ENOMEM;
+
+	while (len && !err) {
+		u64 n = len < COPY_SIZE ? len : COPY_SIZE;
+
+		err = load_by_read(buf, fd, offset, n);
+		if (!err)
+			err = write_all(r->fd, at, buf, n);
+		at += n;
+		offset += n;
+		len -= n;
+	}
+	free(buf);
+	return err;
+}
+
 int mem_load(struct mem *m, u64 gpa, int fd, u64 offset, u64 len)
 {
 	const struct mem_region *r = region_of(m, gpa, len);
-	u64 skip = offset % PAGE_SIZE;
 	struct stat st;
-	u8 *map;
-	int err;
+	u64 at;
 
 	if (!r)
 		return -EFAULT;
@@ -189,13 +254,8 @@ int mem_load(struct mem *m, u64 gpa, int fd, u64 offset, u64 len)
 		return -errno;
 	if (!range_inside(offset, len, 0, st.st_size))
 		return -ENODATA;
-	if (r->huge)
-		return load_by_read(r->host + (gpa - r->gpa), fd, offset, len);
-
-	map = mmap(NULL, len + skip, PROT_READ, MAP_SHARED, fd, offset - skip);
-	if (map == MAP_FAILED)
-		return -errno;
-	err = load_by_write(r, gpa - r->gpa, map + skip, len);
-	munmap(map, len + skip);
-	return err;
+	at = gpa - r->gpa;
+	if (r->huge || make_huge(r, at, len))
+		return load_by_read(r->host + at, fd, offset, len);
+	return load_by_write(r, at, fd, offset, len);
 }

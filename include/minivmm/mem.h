@@ -67,8 +67,8 @@ u64 mem_size(const struct mem *m);
 int mem_write(struct mem *m, u64 gpa, const void *src, u64 len);
 
 /*
- * Copy `len` bytes of the open file `fd`, from `offset` on, into the guest at `gpa`, without
- * mapping the guest's pages into this process.
+ * Copy `len` bytes of the open file `fd`, from `offset` on, into the guest at `gpa`, in huge pages
+ * where the host has some.
  * Returns 0, -EFAULT (the range is not all RAM), -ENODATA (the file ends before) or -errno.
  */
 int mem_load(struct mem *m, u64 gpa, int fd, u64 offset, u64 len);

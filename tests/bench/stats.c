@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: MIT
+/*
+ * stats.c - the table at the end of a benchmark.
+ *
+ *	stats BASE UNIT < FILE
+ *
+ * FILE has a heading and then a line a run, "round,candidate,time,value,...". Prints for each
+ * candidate the number of runs, the median of `time` with the 10th and 90th percentiles, its ratio
+ * to BASE's median with a 95% confidence interval, and the medians of the further columns.
+ *
+ * How it works: the machine's speed changes from minute to minute, and a round measures every
+ * candidate within a second or so. The interval therefore comes from a bootstrap over rounds: draw
+ * as many rounds as there are, with replacement, take the ratio of the medians in the draw, and do
+ * that RESAMPLES times; the interval holds the middle 95% of these ratios. A round in which a
+ * candidate failed has no line for it.
+ */
+#include <err.h>
+#include <math.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CANDIDATES_MAX 16
+#define ROUNDS_MAX     10000
+#define COLUMNS_MAX    8
+#define NAME_MAX_LEN   32
+#define RESAMPLES      2000
+
+struct candidate {
+	char name[NAME_MAX_LEN];
+	double *value[COLUMNS_MAX]; /* by round; NAN where there is none */
+};
+
+struct table {
+	struct candidate c[CANDIDATES_MAX];
+	char column[COLUMNS_MAX][NAME_MAX_LEN];
+	int ncandidates, ncolumns, nrounds;
+};
+
+static int compare(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* The value below which `part` of the n sorted values lie, between neighbours in proportion. */
+static double quantile(const double *v, int n, double part)
+{
+	double at = part * (n - 1);
+	int i = (int)at;
+
+	if (n == 0)
+		return NAN;
+	return i + 1 < n ? v[i] + (at - i) * (v[i + 1] - v[i]) : v[i];
+}
+
+/* The values of the rounds in `pick` (all if NULL), sorted, into `out`. Returns how many. */
+static int gather(const struct table *t, const double *value, const int *pick, double *out)
+{
+	int n = 0;
+
+	for (int i = 0; i < t->nrounds; i++) {
+		double v = value[pick ? pick[i] : i];
+
+		if (!isnan(v))
+			out[n++] = v;
+	}
+	qsort(out, n, sizeof(*out), compare);
+	return n;
+}
+
+static double median(const struct table *t, const double *value, const int *pick)
+{
+	static double sorted[ROUNDS_MAX];
+	int n = gather(t, value, pick, sorted);
+
+	return quantile(sorted, n, 0.5);
+}
+
+/* xorshift64*: the same draws each time, so that the same runs give the same table. */
+static uint32_t draw(uint64_t *state)
+{
+	*state ^= *state >> 12;
+	*state ^= *state << 25;
+	*state ^= *state >> 27;
+	return (*state * 0x2545f4914f6cdd1dULL) >> 32;
+}
+
+static void interval(const struct table *t, const double *value, const double *base, double *low,
+		     double *high)
+{
+	static double ratio[RESAMPLES];
+	static int pick[ROUNDS_MAX];
+	uint64_t state = 88172645463325252ULL;
+	int n = 0;
+
+	for (int i = 0; i < RESAMPLES; i++) {
+		double r;
+
+		for (int k = 0; k < t->nrounds; k++)
+			pick[k] = draw(&state) % t->nrounds;
+		r = median(t, value, pick) / median(t, base, pick);
+		if (!isnan(r))
+			ratio[n++] = r;
+	}
+	qsort(ratio, n, sizeof(*ratio), compare);
+	*low = quantile(ratio, n, 0.025);
+	*high = quantile(ratio, n, 0.975);
+}
+
+static struct candidate *find(struct table *t, const char *name)
+{
+	struct candidate *c = t->c;
+
+	while (c < t->c + t->ncandidates && strcmp(c->name, name) != 0)
+		c++;
+	if (c == t->c + CANDIDATES_MAX)
+		errx(1, "more than %d candidates", CANDIDATES_MAX);
+	if (c < t->c + t->ncandidates)
+		return c;
+	t->ncandidates++;
+	snprintf(c->name, sizeof(c->name), "%s", name);
+	for (int i = 0; i < t->ncolumns; i++) {
+		c->value[i] = malloc(ROUNDS_MAX * sizeof(double));
+		if (!c->value[i])
+			err(1, "memory");
+		for (int k = 0; k < ROUNDS_MAX; k++)
+			c->value[i][k] = NAN;
+	}
+	return c;
+}
+
+static void read_heading(struct table *t, char *line)
+{
+	char *word = strtok(line, ",\n");
+
+	for (int i = 0; word; i++, word = strtok(NULL, ",\n")) {
+		if (i < 2)
+			continue; /* round, candidate */
+		if (t->ncolumns == COLUMNS_MAX)
+			errx(1, "more than %d columns", COLUMNS_MAX);
+		snprintf(t->column[t->ncolumns++], NAME_MAX_LEN, "%s", word);
+	}
+	if (!t->ncolumns)
+		errx(1, "the heading names no column");
+}
+
+static void read_run(struct table *t, char *line)
+{
+	char *word = strtok(line, ",\n");
+	int round = word ? atoi(word) : -1;
+	struct candidate *c;
+
+	word = strtok(NULL, ",\n");
+	if (!word || round < 0 || round >= ROUNDS_MAX)
+		errx(1, "a run has no round from 0 to %d, or no candidate", ROUNDS_MAX - 1);
+	c = find(t, word);
+	for (int i = 0; i < t->ncolumns && (word = strtok(NULL, ",\n")); i++)
+		c->value[i][round] = strtod(word, NULL);
+	if (round >= t->nrounds)
+		t->nrounds = round + 1;
+}
+
+static void print_row(const struct table *t, const struct candidate *c,
+		      const struct candidate *base)
+{
+	static double sorted[ROUNDS_MAX];
+	int n = gather(t, c->value[0], NULL, sorted);
+	double low, high;
+
+	printf("%-16s %5d %9.2f %9.2f %9.2f", c->name, n, quantile(sorted, n, 0.5),
+	       quantile(sorted, n, 0.1), quantile(sorted, n, 0.9));
+	if (c == base) {
+		printf("   1.00                ");
+	} else {
+		interval(t, c->value[0], base->value[0], &low, &high);
+		printf("  %5.2f [%.2f to %.2f]",
+		       median(t, c->value[0], NULL) / median(t, base->value[0], NULL), low, high);
+	}
+	for (int i = 1; i < t->ncolumns; i++)
+		printf(" %*.0f", (int)strlen(t->column[i]), median(t, c->value[i], NULL));
+	printf("\n");
+}
+
+int main(int argc, char **argv)
+{
+	static struct table t;
+	struct candidate *base;
+	char line[1024];
+
+	if (argc != 3)
+		errx(2, "Usage: stats BASE UNIT < FILE");
+	if (!fgets(line, sizeof(line), stdin))
+		errx(1, "no heading");
+	read_heading(&t, line);
+	while (fgets(line, sizeof(line), stdin))
+		read_run(&t, line);
+	base = find(&t, argv[1]);
+	printf("%-16s %5s %9s %9s %9s  %s [95%% interval]", "", "runs", argv[2], "10%", "90%",
+	       "ratio");
+	for (int i = 1; i < t.ncolumns; i++)
+		printf(" %s", t.column[i]);
+	printf("\n");
+	for (int i = 0; i < t.ncandidates; i++)
+		print_row(&t, &t.c[i], base);
+	return 0;
+}
