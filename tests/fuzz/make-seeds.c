@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: MIT
+/*
+ * make-seeds.c - write the fuzz targets' first inputs, in DIR/kernel and DIR/pci.
+ */
+#include "minivmm/testdev_regs.h"
+#include "tests/unit/images.h"
+
+#include <linux/pci_regs.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+static const char *dir;
+
+static void save(const char *target, const char *name, const void *data, size_t size)
+{
+	char path[4096];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/%s", dir, target);
+	mkdir(path, 0777);
+	snprintf(path, sizeof(path), "%s/%s/%s", dir, target, name);
+	f = fopen(path, "wb");
+	if (!f || fwrite(data, 1, size, f) != size || fclose(f)) {
+		perror(path);
+		exit(1);
+	}
+}
+
+static void kernels(void)
+{
+	static u8 buf[BZ_SIZE + ELF_SIZE];
+	struct setup_header *h;
+	struct elf_image *e;
+
+	bz_build(buf);
+	save("kernel", "bzimage", buf, BZ_SIZE);
+	h = bz_build(buf);
+	h->pref_address = 1024 * MIB; /* must be moved */
+	h->xloadflags = XLF_KERNEL_64;
+	h->initrd_addr_max = 0xffffff;
+	save("kernel", "bzimage-low", buf, BZ_SIZE);
+	elf_build(buf, true);
+	save("kernel", "elf-linux", buf, ELF_SIZE);
+	e = elf_build(buf, false);
+	e->load.p_paddr = 4 * GIB;
+	save("kernel", "elf-high", buf, ELF_SIZE);
+}
+
+/* One step of fuzz_pci.c. */
+struct step {
+	u8 head, which;
+	u16 off;
+	u64 value;
+} __attribute__((packed));
+
+enum { CONFIG_READ, CONFIG_WRITE, PORT, ECAM_READ, ECAM_WRITE, BAR_READ, BAR_WRITE, EVENT };
+enum { RESET, ASSIGN, RUN_LOOP, DECODE };
+#define HEAD(act, len) ((act) | ((len)-1) << 3)
+#define DO(act, len, wh, ...)                                    \
+	{                                                        \
+		.head = HEAD(act, len), .which = wh, __VA_ARGS__ \
+	}
+
+#define MSIX_CONTROL (0x40 + PCI_MSIX_FLAGS)
+
+static void pci(void)
+{
+	static const struct step size_and_move[] = {
+		DO(CONFIG_WRITE, 4, 1, .off = PCI_BASE_ADDRESS_0, .value = 0xffffffff),
+		DO(CONFIG_READ, 4, 1, .off = PCI_BASE_ADDRESS_0),
+		DO(CONFIG_WRITE, 4, 1, .off = PCI_BASE_ADDRESS_0, .value = 0xc1000000),
+		DO(ECAM_WRITE, 8, 8, .off = PCI_BASE_ADDRESS_2, .value = 0x900000000),
+		DO(EVENT, 1, DECODE),
+		DO(BAR_READ, 4, 0, .off = TESTDEV_MAGIC),
+		DO(BAR_READ, 3, 2, .off = 0x1235),
+		DO(BAR_WRITE, 5, 1, .off = 0, .value = 0x1122334455),
+		DO(PORT, 4, 1, .off = 0xcf8),
+	};
+	static const struct step msix[] = {
+		DO(EVENT, 1, DECODE),
+		DO(BAR_WRITE, 8, 4, .off = 0, .value = 0xfee00000),
+		DO(BAR_WRITE, 8, 4, .off = 8, .value = 0x41),
+		DO(CONFIG_WRITE, 2, 1, .off = MSIX_CONTROL, .value = PCI_MSIX_FLAGS_ENABLE),
+		DO(BAR_WRITE, 4, 0, .off = TESTDEV_RAISE, .value = 0),
+		DO(BAR_WRITE, 4, 4, .off = 12, .value = 1),
+		DO(BAR_WRITE, 4, 0, .off = TESTDEV_RAISE, .value = 0),
+		DO(BAR_READ, 8, 4, .off = 0x8000),
+		DO(BAR_WRITE, 4, 4, .off = 12, .value = 0),
+		DO(CONFIG_WRITE, 2, 1, .off = MSIX_CONTROL, .value = PCI_MSIX_FLAGS_MASKALL),
+		DO(EVENT, 1, RESET),
+		DO(EVENT, 1, ASSIGN),
+	};
+	static const struct step intx[] = {
+		DO(EVENT, 1, DECODE),
+		DO(BAR_WRITE, 4, 0, .off = TESTDEV_RAISE, .value = 1),
+		DO(EVENT, 1, RUN_LOOP),
+		DO(CONFIG_WRITE, 2, 1, .off = PCI_COMMAND, .value = 0x407),
+		DO(CONFIG_READ, 2, 1, .off = PCI_STATUS),
+		DO(BAR_WRITE, 4, 0, .off = TESTDEV_BELL_RAISES, .value = 3),
+		DO(BAR_WRITE, 2, 0, .off = TESTDEV_DOORBELL, .value = 0),
+		DO(EVENT, 1, RUN_LOOP),
+		DO(BAR_WRITE, 4, 0, .off = TESTDEV_INTX, .value = 0),
+	};
+
+	save("pci", "size-and-move", size_and_move, sizeof(size_and_move));
+	save("pci", "msix", msix, sizeof(msix));
+	save("pci", "intx", intx, sizeof(intx));
+}
+
+int main(int argc, char **argv)
+{
+	if (argc != 2) {
+		fprintf(stderr, "usage: make-seeds DIR\n");
+		return 2;
+	}
+	dir = argv[1];
+	mkdir(dir, 0777);
+	kernels();
+	pci();
+	return 0;
+}

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: MIT
+/*
+ * main.c - run the unit tests. CK_RUN_SUITE=name runs one suite, CK_RUN_CASE one of its cases,
+ * CK_FORK=no keeps all in one process for a debugger. tests/unit/run makes ok lines of the output.
+ */
+#include "tests/unit/unit.h"
+
+#include <signal.h>
+#include <stdlib.h>
+
+int main(void)
+{
+	SRunner *sr = srunner_create(base_suite());
+	int failed;
+
+	signal(SIGPIPE, SIG_IGN); /* as the program does */
+	srunner_add_suite(sr, log_suite());
+	srunner_add_suite(sr, mem_suite());
+	srunner_add_suite(sr, bus_suite());
+	srunner_add_suite(sr, loop_suite());
+	srunner_add_suite(sr, irq_suite());
+	srunner_add_suite(sr, stream_suite());
+	srunner_add_suite(sr, pci_suite());
+	srunner_add_suite(sr, msix_suite());
+	srunner_add_suite(sr, testdev_suite());
+	srunner_add_suite(sr, uart_suite());
+	srunner_add_suite(sr, rtc_suite());
+	srunner_add_suite(sr, power_suite());
+	srunner_add_suite(sr, initrd_suite());
+	srunner_add_suite(sr, boot_suite());
+	srunner_add_suite(sr, bzimage_suite());
+	srunner_add_suite(sr, elf_suite());
+	srunner_add_suite(sr, aml_suite());
+	srunner_add_suite(sr, acpi_suite());
+	srunner_add_suite(sr, config_suite());
+	srunner_run_all(sr, CK_ENV);
+	failed = srunner_ntests_failed(sr);
+	srunner_free(sr);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
