@@ -44,12 +44,17 @@ help:
 	@echo 'make clean          remove what was built'
 	@echo 'SAN=address,undefined or SAN=thread with any of them: an instrumented build'
 
+# V=1 shows the commands.
+Q := $(if $(V),,@)
+
 $(BIN): $(OBJS)
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^
+	@echo '  LD  $@'
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+	@echo '  CC  $@'
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
 # The version is in one object only.
 $(BUILD)/vmm/config.o: $(BUILD)/version
