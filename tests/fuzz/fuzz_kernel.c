@@ -84,13 +84,22 @@ static void check_initrd(u64 addr, u64 size)
 	must(p[0] == 0x1f && p[1] == 0x8b && p[size - 1] == 0);
 }
 
+static bool zero(u64 gpa, u64 end)
+{
+	const u8 *p = mem_ptr(&mem, gpa, end - gpa);
+
+	return p[0] == 0 && memcmp(p, p + 1, end - gpa - 1) == 0;
+}
+
 static void check_guest(const struct boot_entry *entry)
 {
 	const u8 *rsdp = mem_ptr(&mem, ACPI_ADDR, 36);
 
 	must(mem_ptr(&mem, entry->pc, 1));
 	must(mem_ptr(&mem, entry->arg, PAGE_SIZE));
-	/* No part of the kernel went over what we put below 1 MiB. */
+	/* No part of the kernel went below 1 MiB: not over our own things, not beside them. */
+	must(zero(PAGE_TABLE_ADDR + 3 * PAGE_SIZE, CMDLINE_ADDR));
+	must(zero(CMDLINE_ADDR + PAGE_SIZE, ACPI_ADDR));
 	must(memcmp(rsdp, "RSD PTR ", 8) == 0 && sum(rsdp, 36) == 0);
 	must(strcmp(mem_ptr(&mem, CMDLINE_ADDR, 100), files.cmdline) == 0);
 	if (entry->long_mode) {

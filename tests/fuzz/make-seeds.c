@@ -40,8 +40,14 @@ static void kernels(void)
 	h->xloadflags = XLF_KERNEL_64;
 	h->initrd_addr_max = 0xffffff;
 	save("kernel", "bzimage-low", buf, BZ_SIZE);
+	h = bz_build(buf);
+	h->pref_address = MIB;
+	save("kernel", "bzimage-lowest", buf, BZ_SIZE);
 	elf_build(buf, true);
 	save("kernel", "elf-linux", buf, ELF_SIZE);
+	e = elf_build(buf, false);
+	e->load.p_paddr = MIB;
+	save("kernel", "elf-lowest", buf, ELF_SIZE);
 	e = elf_build(buf, false);
 	e->load.p_paddr = 4 * GIB;
 	save("kernel", "elf-high", buf, ELF_SIZE);
