@@ -68,7 +68,7 @@ struct job {
 	char *arg[LIST_MAX], *env[LIST_MAX], *share[SHARE_MAX], *keep[SHARE_MAX];
 	int nargs, nenv, nshares, nkeep;
 	const char *cwd, *modules, *modprobe;
-	int tty;			/* bit N: the command's fd N is the terminal */
+	int tty; /* bit N: the command's fd N is the terminal */
 	struct winsize size;
 	int hugepages;
 };
@@ -77,20 +77,20 @@ struct job {
 struct pump {
 	pthread_t thread;
 	int from, to;
-	int done;			/* readable: stop once `from` is empty */
-	int closed;			/* readable: stop now, the reader has gone */
+	int done;   /* readable: stop once `from` is empty */
+	int closed; /* readable: stop now, the reader has gone */
 };
 
 struct lab {
-	int ctl, in, out, err;		/* the ports */
-	int pty;			/* the master side, or -1 */
-	struct pump pump[3];		/* by the command's fd */
-	int close_pump[3];		/* a byte written here reaches pump[].closed */
+	int ctl, in, out, err; /* the ports */
+	int pty;	       /* the master side, or -1 */
+	struct pump pump[3];   /* by the command's fd */
+	int close_pump[3];     /* a byte written here reaches pump[].closed */
 };
 
 /* --- talking to lab-run ----------------------------------------------------------------------- */
 
-static int ctl_fd = -1;			/* for die(): as global as process 1 is */
+static int ctl_fd = -1; /* for die(): as global as process 1 is */
 
 static void send_record(int fd, const char *fmt, ...)
 {
@@ -135,8 +135,8 @@ static int open_port(const char *name)
 			f = fopen(path, "r");
 			if (!f)
 				continue;
-			if (fgets(found, sizeof(found), f) && (found[strcspn(found, "\n")] = 0,
-							       !strcmp(found, name))) {
+			if (fgets(found, sizeof(found), f) &&
+			    (found[strcspn(found, "\n")] = 0, !strcmp(found, name))) {
 				snprintf(path, sizeof(path), "/dev/%s", e->d_name);
 				p.fd = open(path, O_RDWR | O_CLOEXEC);
 			}
@@ -438,7 +438,7 @@ static void *pump_run(void *arg)
 
 	while (buf && poll(fds, 3, -1) > 0) {
 		if (fds[2].revents) {
-			close(p->from);		/* the command's next write is a SIGPIPE */
+			close(p->from); /* the command's next write is a SIGPIPE */
 			break;
 		}
 		if (fds[0].revents) {
@@ -460,7 +460,7 @@ static void *pump_input(void *arg)
 	struct pump *p = arg;
 
 	pump_run(p);
-	if (p->closed < 0)		/* a pipe, not the terminal */
+	if (p->closed < 0) /* a pipe, not the terminal */
 		close(p->to);
 	return NULL;
 }
@@ -529,7 +529,7 @@ static pid_t start_command(struct lab *lab, const struct job *job, int done)
 	for (int i = 0; i < 3; i++) {
 		if (job->tty & 1 << i) {
 			fd[i] = slave;
-			ours[i] = i < 2 ? lab->pty : -1;	/* one pump reads the terminal */
+			ours[i] = i < 2 ? lab->pty : -1; /* one pump reads the terminal */
 		} else if (pipe2(p, O_CLOEXEC) == 0) {
 			fd[i] = p[i > 0];
 			ours[i] = p[i == 0];
@@ -550,8 +550,10 @@ static pid_t start_command(struct lab *lab, const struct job *job, int done)
 	for (int i = 0; i < 3; i++) {
 		struct pump *pump = &lab->pump[i];
 
-		*pump = (struct pump){ .from = i ? ours[i] : port[0], .to = i ? port[i] : ours[0],
-				       .done = i ? done : -1, .closed = -1 };
+		*pump = (struct pump){ .from = i ? ours[i] : port[0],
+				       .to = i ? port[i] : ours[0],
+				       .done = i ? done : -1,
+				       .closed = -1 };
 		if (i && pipe2(p, O_CLOEXEC) == 0) {
 			pump->closed = p[0];
 			lab->close_pump[i] = p[1];

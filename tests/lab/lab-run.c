@@ -51,8 +51,8 @@ enum { FIRST_FD = 10, STREAMS = 3, CTL = 3, EXIT_TIMEOUT = 124, EXIT_HOST = 125 
 
 struct run {
 	/* fixed after start */
-	int sock[STREAMS + 1];		/* in, out, err, ctl: our ends */
-	int console;			/* QEMU's stdout and stderr */
+	int sock[STREAMS + 1]; /* in, out, err, ctl: our ends */
+	int console;	       /* QEMU's stdout and stderr */
 	pid_t qemu;
 	int interactive;
 	int quiet, verbose, timeout;
@@ -60,9 +60,9 @@ struct run {
 	struct timespec start;
 	/* owner: main; `lost` is written by the output threads, read after joining them */
 	int log;
-	int ready;			/* the command has started */
-	int lost;			/* errno of an output that could not be written, or 0 */
-	char last_line[256];		/* of the console, for the message when QEMU fails */
+	int ready;	     /* the command has started */
+	int lost;	     /* errno of an output that could not be written, or 0 */
+	char last_line[256]; /* of the console, for the message when QEMU fails */
 	size_t last_len;
 	pthread_t thread[STREAMS];
 };
@@ -265,7 +265,7 @@ static void start_qemu(struct run *r, char **argv)
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		if (getppid() != parent)
 			_exit(1);
-		setsid();		/* the terminal's signals are for us */
+		setsid(); /* the terminal's signals are for us */
 		dup2(null, 0);
 		dup2(console[1], 1);
 		dup2(console[1], 2);
@@ -292,7 +292,8 @@ static void set_up_terminal(struct run *r)
 	struct termios raw;
 	int bits = 0;
 
-	if (isatty(0) && isatty(1) && tcgetpgrp(0) == getpgrp() && tcgetattr(0, &saved_termios) == 0)
+	if (isatty(0) && isatty(1) && tcgetpgrp(0) == getpgrp() &&
+	    tcgetattr(0, &saved_termios) == 0)
 		r->interactive = 1;
 	if (r->interactive) {
 		bits = 3 | (isatty(2) ? 4 : 0);
@@ -436,16 +437,25 @@ int main(int argc, char **argv)
 
 	while ((opt = getopt(argc, argv, "+qvt:l:")) != -1) {
 		switch (opt) {
-		case 'q': r.quiet = 1; break;
-		case 'v': r.verbose = 1; break;
-		case 't': r.timeout = atoi(optarg); break;
-		case 'l': r.log_name = optarg; break;
-		default: return 2;
+		case 'q':
+			r.quiet = 1;
+			break;
+		case 'v':
+			r.verbose = 1;
+			break;
+		case 't':
+			r.timeout = atoi(optarg);
+			break;
+		case 'l':
+			r.log_name = optarg;
+			break;
+		default:
+			return 2;
 		}
 	}
 	clock_gettime(CLOCK_MONOTONIC, &r.start);
 	signal(SIGPIPE, SIG_IGN);
-	signal(SIGTTIN, SIG_IGN);	/* in the background, stdin is at its end */
+	signal(SIGTTIN, SIG_IGN); /* in the background, stdin is at its end */
 	sigemptyset(&set);
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGTERM);

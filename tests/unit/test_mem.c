@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -214,6 +215,46 @@ START_TEST(a_load_takes_any_offset_and_address)
 	close(fd);
 }
 
+static bool all_zero(const u8 *p, u64 len)
+{
+	return !len || (p[0] == 0 && memcmp(p, p + 1, len - 1) == 0);
+}
+
+#define BIG (5 * MIB + 123) /* of a load: two huge pages and more */
+
+/* By way of huge pages or not: the same bytes arrive, and none beside them. */
+START_TEST(a_large_load_arrives_whole_wherever_it_stands)
+{
+	const u64 size = 10 * MIB + 4096; /* no whole number of huge pages */
+	const u64 at[] = { 0, 4096, MIB - 1, MIB, 2 * MIB, 3 * MIB + 5, size - BIG };
+	u32 *content = malloc(BIG + 1);
+	u8 *ram;
+	int fd;
+
+	for (u32 i = 0; i < BIG / 4; i++)
+		content[i] = i * 2654435761u;
+	fd = temp_file(content, BIG, NULL);
+	ck_assert_int_eq(mem_add_ram(&m, GIB, size, false), 0);
+	ram = mem_ptr(&m, GIB, size);
+	for (u32 i = 0; i < ARRAY_SIZE(at); i++) {
+		ck_assert_int_eq(mem_load(&m, GIB + at[i], fd, 0, BIG), 0);
+		ck_assert(memcmp(ram + at[i], content, BIG) == 0);
+		ck_assert(all_zero(ram, at[i]));
+		ck_assert(all_zero(ram + at[i] + BIG, size - BIG - at[i]));
+		ck_assert_int_eq(mem_discard(&m), 0);
+	}
+	close(fd);
+	free(content);
+}
+
+START_TEST(a_region_can_be_mapped_with_huge_pages)
+{
+	for (u32 i = 1; i < 4; i++) {
+		ck_assert_int_eq(mem_add_ram(&m, i * GIB, i * 0x1000, false), 0);
+		ck_assert_uint_eq((uintptr_t)mem_ptr(&m, i * GIB, 1) % (2 * MIB), 0);
+	}
+}
+
 START_TEST(a_load_may_fill_a_region_to_its_end)
 {
 	int fd = temp_file("x", 1, NULL);
@@ -301,6 +342,8 @@ Suite *mem_suite(void)
 	tcase_add_test(t, another_process_sees_a_region_through_its_fd);
 	tcase_add_test(t, a_write_is_done_wholly_or_not_at_all);
 	tcase_add_test(t, a_load_takes_any_offset_and_address);
+	tcase_add_test(t, a_large_load_arrives_whole_wherever_it_stands);
+	tcase_add_test(t, a_region_can_be_mapped_with_huge_pages);
 	tcase_add_test(t, a_load_may_fill_a_region_to_its_end);
 	tcase_add_test(t, a_load_from_a_file_that_ends_before_fails);
 	tcase_add_test(t, a_load_from_what_is_no_file_fails);
