@@ -42,7 +42,7 @@ help:
 	@echo 'make install        into PREFIX=/usr/local'
 	@echo 'make format         format the sources; format-check: only look'
 	@echo 'make clean          remove what was built'
-	@echo 'SAN=address,undefined or SAN=thread with any of them: an instrumented build'
+	@echo 'SAN=address,undefined or SAN=thread with make or make unit: an instrumented build; V=1: the commands'
 
 # V=1 shows the commands.
 Q := $(if $(V),,@)
@@ -80,10 +80,11 @@ include guests/Makefile.inc
 include tests/Makefile.inc
 include tests/bench/Makefile.inc
 
-install: $(BIN)
+install: all
 	install -D -m 755 $(BIN) $(DESTDIR)$(PREFIX)/bin/minivmm
 	install -d $(DESTDIR)$(PREFIX)/share/minivmm
-	install -m 644 build/initramfs/*.cpio $(DESTDIR)$(PREFIX)/share/minivmm
+	for f in build/initramfs/*.cpio; do \
+		[ ! -e "$$f" ] || install -m 644 "$$f" $(DESTDIR)$(PREFIX)/share/minivmm; done
 
 FORMATTED := $(shell git ls-files '*.c' '*.h' 2>/dev/null)
 format:

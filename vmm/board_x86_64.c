@@ -3,7 +3,7 @@
  * board_x86_64.c - the PC's devices and where they stand.
  *
  *	ports		GSI	device
- *	0060-0064		i8042 (reset only)
+ *	0064			i8042 (reset only)
  *	0070-0071		CMOS clock
  *	03F8-03FF	4	COM1, a 16550A
  *	0600-0603	9	power: sleep, reset, button
@@ -14,8 +14,11 @@
  * Memory addresses are in arch/x86_64/layout.h.
  */
 #include "minivmm/devices.h"
+#include "minivmm/log.h"
 #include "minivmm/power_regs.h"
 #include "vmm/machine.h"
+
+#include <string.h>
 
 #define COM1_BASE  0x3f8
 #define COM1_GSI   4
@@ -54,37 +57,43 @@ static int open_serial(struct machine *m)
 	return 0;
 }
 
+/* The machine takes the device `d`, if there was no error in making it. */
+static int own(struct machine *m, struct device *d, const char *name, int err)
+{
+	if (err)
+		log_err("%s: %s", name, strerror(-err));
+	else
+		machine_add(m, d);
+	return err;
+}
+
 int board_build(struct machine *m)
 {
-	struct device *d;
+	struct device *d = NULL;
 	int err;
 
 	err = pci_host_create(&m->pci, &d, &m->env, &m->platform.pci);
+	err = own(m, d, "PCI host bridge", err);
 	if (err)
 		return err;
-	machine_add(m, d);
-
 	err = power_create(&d, &m->env, POWER_BASE, POWER_GSI);
+	err = own(m, d, "power", err);
 	if (err)
 		return err;
-	machine_add(m, d);
 	m->power_dev = d;
-
 	err = i8042_create(&d, &m->env, I8042_CMD);
+	err = own(m, d, "i8042", err);
 	if (err)
 		return err;
-	machine_add(m, d);
-
 	err = rtc_create(&d, &m->env, RTC_BASE);
+	err = own(m, d, "rtc", err);
 	if (err)
 		return err;
-	machine_add(m, d);
-
 	if (m->cfg->test_device) {
 		err = testdev_create(&d, &m->env, m->pci);
+		err = own(m, d, "pci-testdev", err);
 		if (err)
 			return err;
-		machine_add(m, d);
 	}
 
 	/* Last: from here on the terminal is raw, and a message above would have been a mess. */
@@ -92,8 +101,5 @@ int board_build(struct machine *m)
 	if (err)
 		return err;
 	err = uart16550_create(&d, &m->env, COM1_BASE, COM1_GSI, &m->serial);
-	if (err)
-		return err;
-	machine_add(m, d);
-	return 0;
+	return own(m, d, "uart16550", err);
 }

@@ -176,8 +176,9 @@ static int machine_create(struct machine *m, const struct config *cfg)
 	err = check_cpus(m);
 	if (!err)
 		err = add_ram(m);
-	if (!err)
-		err = bus_create(&m->pio, BUS_PIO);
+	if (err)
+		return err;
+	err = bus_create(&m->pio, BUS_PIO);
 	if (!err)
 		err = bus_create(&m->mmio, BUS_MMIO);
 	if (!err)
@@ -186,8 +187,10 @@ static int machine_create(struct machine *m, const struct config *cfg)
 		err = loop_create(&m->loop);
 	if (!err)
 		err = watch_signals(m);
-	if (err)
+	if (err) {
+		log_err("the machine can't be made: %s", strerror(-err));
 		return err;
+	}
 	stream_init(&m->serial, m->loop);
 	m->serial.command = serial_command;
 	m->serial.command_arg = m;
@@ -309,7 +312,9 @@ int machine_run(const struct config *cfg)
 		life_end(&m);
 		status = STATUS_HOST;
 		err = mem_discard(&m.mem);
-		if (!err)
+		if (err)
+			log_err("reset: the guest's memory: %s", strerror(-err));
+		else
 			err = life_begin(&m);
 	}
 	life_end(&m);

@@ -8,22 +8,44 @@
 #include "vmm/config.h"
 #include "vmm/machine.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <string.h>
+#include <unistd.h>
 
 #define EXIT_USAGE 2
 
-/* Signals that the main loop reads; every thread inherits that they are blocked. */
+/* Descriptors 0 to 2 must not become something of ours, whose contents we would print on. */
+static void fill_standard_fds(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		close(fd);
+}
+
+/*
+ * Signals that the main loop reads; every thread inherits that they are blocked. One that we were
+ * started to ignore (nohup) stays ignored.
+ */
 static void block_signals(void)
 {
+	static const int signals[] = { SIGTERM, SIGINT, SIGHUP };
+	struct sigaction sa;
 	sigset_t set;
 
 	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGHUP);
+	for (size_t i = 0; i < ARRAY_SIZE(signals); i++) {
+		if (sigaction(signals[i], NULL, &sa) < 0 || sa.sa_handler != SIG_IGN)
+			sigaddset(&set, signals[i]);
+	}
 	sigprocmask(SIG_BLOCK, &set, NULL);
-	signal(SIGPIPE, SIG_IGN); /* a peer that closes is an error code, not our end */
+	/* Errors of a write, not our end. */
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);
 }
 
 int main(int argc, char **argv)
@@ -31,6 +53,7 @@ int main(int argc, char **argv)
 	struct config cfg;
 	int status;
 
+	fill_standard_fds();
 	if (config_help(argc, argv))
 		return 0;
 	if (argc > 1 && strcmp(argv[1], "check") == 0)

@@ -68,27 +68,29 @@ static u8 *reserve(u64 size)
 	return start + before;
 }
 
+/* Map the memfd at r->host, whatever is there. */
+static int region_map(struct mem_region *r)
+{
+	/* hugetlb pages that run out later would be a SIGBUS in the guest: reserve them now. */
+	if (mmap(r->host, r->size, PROT_READ | PROT_WRITE,
+		 MAP_SHARED | MAP_FIXED | (r->huge ? 0 : MAP_NORESERVE), r->fd, 0) == MAP_FAILED)
+		return -errno;
+	madvise(r->host, r->size, MADV_DONTDUMP); /* a core dump is about us, not the guest */
+	madvise(r->host, r->size, MADV_HUGEPAGE); /* a wish: the host may not know or grant it */
+	return 0;
+}
+
 static int region_open(struct mem_region *r)
 {
 	unsigned int flags = MFD_CLOEXEC | (r->huge ? MFD_HUGETLB | MFD_HUGE_2MB : 0);
-	u8 *host;
 
 	r->fd = memfd_create("guest-ram", flags);
 	if (r->fd < 0)
 		return -errno;
 	if (ftruncate(r->fd, r->size) < 0)
 		return -errno;
-	host = reserve(r->size);
-	if (!host)
-		return -errno;
-	r->host = host;
-	/* hugetlb pages that run out later would be a SIGBUS in the guest: reserve them now. */
-	if (mmap(host, r->size, PROT_READ | PROT_WRITE,
-		 MAP_SHARED | MAP_FIXED | (r->huge ? 0 : MAP_NORESERVE), r->fd, 0) == MAP_FAILED)
-		return -errno;
-	madvise(host, r->size, MADV_DONTDUMP); /* a core dump is about us, not the guest */
-	madvise(host, r->size, MADV_HUGEPAGE); /* a wish: the host may not know or grant it */
-	return 0;
+	r->host = reserve(r->size);
+	return r->host ? region_map(r) : -errno;
 }
 
 int mem_add_ram(struct mem *m, u64 gpa, u64 size, bool huge)
@@ -129,6 +131,12 @@ int mem_discard(struct mem *m)
 
 		if (fallocate(r->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, r->size) < 0)
 			return -errno;
+		if (r->huge) { /* their reservation is gone with the pages: make it anew */
+			int err = region_map(r);
+
+			if (err)
+				return err;
+		}
 	}
 	return 0;
 }

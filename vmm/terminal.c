@@ -18,9 +18,16 @@ static volatile sig_atomic_t is_raw;
 
 void terminal_restore(void)
 {
+	sigset_t ttou, mask;
+
 	if (!is_raw)
 		return;
+	/* In the background, where it would stop us, it is allowed to whoever blocks SIGTTOU. */
+	sigemptyset(&ttou);
+	sigaddset(&ttou, SIGTTOU);
+	pthread_sigmask(SIG_BLOCK, &ttou, &mask);
 	tcsetattr(STDIN_FILENO, TCSANOW, &saved);
+	pthread_sigmask(SIG_SETMASK, &mask, NULL);
 	is_raw = 0;
 }
 
@@ -33,7 +40,9 @@ static void fatal_signal(int sig)
 
 int terminal_raw(void)
 {
-	static const int fatal[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGQUIT };
+	static const int fatal[] = { SIGSEGV, SIGBUS,  SIGILL,	  SIGFPE,  SIGABRT,
+				     SIGQUIT, SIGTRAP, SIGSYS,	  SIGUSR1, SIGUSR2,
+				     SIGALRM, SIGXCPU, SIGVTALRM, SIGPROF };
 	struct sigaction sa = { .sa_handler = fatal_signal, .sa_flags = SA_RESETHAND | SA_NODEFER };
 	struct termios raw;
 

@@ -210,9 +210,11 @@ static void finish_instruction(struct vcpu *c)
 	if (!c->entered)
 		return;
 	set_immediate_exit(c, 1);
-	while (ioctl(c->fd, KVM_RUN, 0) == 0 &&
-	       (c->run->exit_reason == KVM_EXIT_IO || c->run->exit_reason == KVM_EXIT_MMIO))
+	while (ioctl(c->fd, KVM_RUN, 0) == 0) {
 		serve_exit(c);
+		if (c->run->exit_reason != KVM_EXIT_IO && c->run->exit_reason != KVM_EXIT_MMIO)
+			break;
+	}
 }
 
 /* Wait here while the set is to pause. Returns what to do then. */

@@ -13,7 +13,7 @@
  *initrd
  *
  * The kernel asks for `pref_address` and for `init_size` bytes of room from there; there it need
- * not move itself before it decompresses. If RAM ends before, a relocatable kernel may go lower.
+ * not move itself before it decompresses.
  *
  * Every header field is the file's word and is checked here before it is used.
  */
@@ -74,7 +74,10 @@ static u64 proper_offset(const struct boot *b, const struct setup_header *h)
 	return offset < b->kernel_size ? offset : 0;
 }
 
-/* Find a place for `need` bytes of kernel: where it wants to be, else lower. */
+/*
+ * Where the kernel goes. It unpacks itself at pref_address even if it was loaded lower, so that is
+ * where it needs its room.
+ */
 static int choose_address(const struct boot *b, const struct setup_header *h, u64 need, u64 *addr)
 {
 	u64 room = b->mem->region[0].size;
@@ -82,15 +85,14 @@ static int choose_address(const struct boot *b, const struct setup_header *h, u6
 	if (room > IDENTITY_MAPPED)
 		room = IDENTITY_MAPPED;
 	*addr = h->pref_address;
+	if (h->relocatable_kernel && *addr < KERNEL_MIN_ADDR)
+		*addr = ALIGN_UP(KERNEL_MIN_ADDR, h->kernel_alignment);
 	if (*addr >= KERNEL_MIN_ADDR && range_inside(*addr, need, 0, room))
 		return 0;
-	if (h->relocatable_kernel) {
-		*addr = ALIGN_UP(KERNEL_MIN_ADDR, h->kernel_alignment);
-		if (range_inside(*addr, need, 0, room))
-			return 0;
-	}
-	log_err("kernel %s: it needs %llu MiB to unpack itself; give more --memory",
-		b->files->kernel, (unsigned long long)(need / MIB + 1));
+	log_err("kernel %s: it needs %llu MiB from %llu MiB on to unpack itself; give more "
+		"--memory",
+		b->files->kernel, (unsigned long long)(need / MIB + 1),
+		(unsigned long long)(*addr / MIB));
 	return -ENOMEM;
 }
 

@@ -17,6 +17,7 @@
 #include "minivmm/log.h"
 #include "minivmm/mem.h"
 
+#include <cpuid.h>
 #include <errno.h>
 #include <linux/kvm.h>
 #include <stdio.h>
@@ -24,7 +25,11 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
-#define CPUID_MAX		256
+#define CPUID_MAX 256
+
+#ifndef signature_HYGON_ebx
+#define signature_HYGON_ebx 0x6f677948
+#endif
 
 #define CR0_PE			(1ULL << 0)
 #define CR0_ET			(1ULL << 4)
@@ -52,6 +57,15 @@ static u32 bits_for(u32 n)
 	while ((1u << bits) < n)
 		bits++;
 	return bits;
+}
+
+/* AMD, or Hygon, which is AMD's design. */
+static bool host_is_amd(void)
+{
+	u32 eax, ebx, ecx, edx;
+
+	return __get_cpuid(0, &eax, &ebx, &ecx, &edx) &&
+	       (ebx == signature_AMD_ebx || ebx == signature_HYGON_ebx);
 }
 
 /* CPUID leaves 0Bh and 1Fh: one level of threads, one of cores. */
@@ -88,8 +102,8 @@ static void cpuid_adjust(struct kvm_cpuid_entry2 *e, int kvm_fd, u32 id, u32 cpu
 	case 0x4: /* Intel caches: cores in the package, threads that share each cache */
 	case 0x8000001d:
 		if (!(e->eax & 0x1f))
-			break; /* no more caches */
-		e->eax &= ~(0xfffu << 14);
+			break;	  /* no more caches */
+		e->eax &= 0x3fff; /* the counts are the host's */
 		if (e->function == 0x4)
 			e->eax |= ((1u << bits_for(shown)) - 1) << 26;
 		if (((e->eax >> 5) & 7) >= 3) /* the last level is shared by all cores */
@@ -101,12 +115,13 @@ static void cpuid_adjust(struct kvm_cpuid_entry2 *e, int kvm_fd, u32 id, u32 cpu
 		break;
 	case 0x80000001:
 		e->ecx &= ~(1u << 2); /* no SVM */
-		if (cpus > 1)
+		if (cpus > 1 && host_is_amd())
 			e->ecx |= 1u << 1; /* CmpLegacy: cores, not threads */
 		e->ecx &= ~(1u << 22);	   /* TopologyExtensions: leaf 8000001Eh is not ours */
 		break;
 	case 0x80000008:
-		e->ecx = (e->ecx & ~0xf0ffu) | bits_for(shown) << 12 | (shown - 1);
+		if (host_is_amd()) /* reserved elsewhere */
+			e->ecx = (e->ecx & ~0xf0ffu) | bits_for(shown) << 12 | (shown - 1);
 		break;
 	case 0x8000000a: /* SVM's own leaf */
 	case 0x8000001e:
@@ -193,6 +208,7 @@ int arch_vcpu_boot(int vcpu_fd, const struct boot_entry *entry)
 	struct kvm_segment data = flat_segment(BOOT_DS, false, entry->long_mode);
 	struct kvm_regs regs = { .rip = entry->pc, .rflags = 2 };
 	struct kvm_sregs s;
+	int err;
 
 	if (ioctl(vcpu_fd, KVM_GET_SREGS, &s) < 0)
 		goto refused;
@@ -216,8 +232,9 @@ int arch_vcpu_boot(int vcpu_fd, const struct boot_entry *entry)
 	if (ioctl(vcpu_fd, KVM_SET_SREGS, &s) == 0 && ioctl(vcpu_fd, KVM_SET_REGS, &regs) == 0)
 		return 0;
 refused:
-	log_err("KVM refuses the first CPU's registers: %s", strerror(errno));
-	return -errno;
+	err = -errno;
+	log_err("KVM refuses the first CPU's registers: %s", strerror(-err));
+	return err;
 }
 
 int arch_vcpu_init(int kvm_fd, int vcpu_fd, u32 id, u32 cpus)

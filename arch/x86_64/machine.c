@@ -86,7 +86,7 @@ int arch_vm_init(int kvm_fd, int vm_fd, u32 cpus)
 	/* APIC ids from 255 on exist in x2APIC mode only, and 255 must not mean "all". */
 	if (cpus > 255 && ioctl(vm_fd, KVM_ENABLE_CAP, &x2apic) < 0) {
 		log_err("this KVM can't have more than 255 CPUs");
-		return -errno;
+		return -EINVAL;
 	}
 	return 0;
 }

@@ -10,7 +10,6 @@
  * Threads: vCPUs call the register ops; the doorbell is counted on the main loop.
  */
 #include "minivmm/devices.h"
-#include "minivmm/log.h"
 #include "minivmm/pci.h"
 #include "minivmm/testdev_regs.h"
 
@@ -38,8 +37,8 @@ static void set_intx(struct testdev *t, bool high)
 {
 	pthread_mutex_lock(&t->lock);
 	t->intx = high;
+	pci_intx_set(&t->pci, high); /* under the lock: register and pin must not come apart */
 	pthread_mutex_unlock(&t->lock);
-	pci_intx_set(&t->pci, high);
 }
 
 /* A source was signalled and MSI-X is off: it comes out at the pin. Main loop's thread. */
@@ -261,7 +260,6 @@ int testdev_create(struct device **dev, const struct machine_env *env, struct pc
 	pci_dev_init(&t->pci, "pci-testdev", env, &testdev_id, &testdev_pci_ops);
 	err = build(t, env, host);
 	if (err) {
-		log_err("pci-testdev: %s", strerror(-err));
 		testdev_destroy(&t->dev);
 		return err;
 	}

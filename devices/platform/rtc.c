@@ -93,7 +93,8 @@ static void store_time(struct rtc *r)
 
 static bool is_time(u8 index)
 {
-	return index <= RTC_YEAR || index == RTC_CENTURY;
+	return index == RTC_SECONDS || index == RTC_MINUTES || index == RTC_HOURS ||
+	       (index >= RTC_WEEKDAY && index <= RTC_YEAR) || index == RTC_CENTURY;
 }
 
 static u8 cmos_read(struct rtc *r)

@@ -4,7 +4,7 @@
  * includes this file.
  *
  * Each function makes the device, puts its registers on the buses of `env`, which outlives it, and
- * returns 0 and the device in *dev, or -errno after a message.
+ * returns 0 and the device in *dev, or -errno, which the caller reports.
  */
 #ifndef MINIVMM_DEVICES_H
 #define MINIVMM_DEVICES_H

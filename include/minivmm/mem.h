@@ -3,7 +3,7 @@
  * mem.h - the guest's physical memory.
  *
  *   guest physical address (gpa)
- *   0          3 GiB       4 GiB                 (x86-64; other architectures: arch_mem_layout)
+ *   0          3 GiB       4 GiB                 (x86-64; other architectures: arch_ram_layout)
  *   |== RAM ====|.. PCI hole ..|== RAM =====...
  *       |                          |
  *    memfd 0                    memfd 1          one memfd a region, so that a data path in

@@ -20,7 +20,8 @@ struct stream {
 	void (*writable)(struct stream *s);
 	void *owner;
 
-	/* Keys after the escape key (Ctrl-A) on a terminal go here; 0 fields: no escape key. */
+	/* Keys after the escape key (Ctrl-A) on a terminal go here; NULL: there is no escape key.
+	 * Called with the owner's lock held: it may not touch the owner. */
 	void (*command)(struct stream *s, char key);
 	void *command_arg;
 

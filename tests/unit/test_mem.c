@@ -169,6 +169,31 @@ START_TEST(huge_pages_hold_what_is_loaded)
 	close(fd);
 }
 
+static long free_huge_pages(void)
+{
+	FILE *f = fopen("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages", "r");
+	long n = -1;
+
+	if (f && fscanf(f, "%ld", &n) != 1)
+		n = -1;
+	if (f)
+		fclose(f);
+	return n;
+}
+
+/* More than the pool has, while no other process may take any: what was ours stays ours. */
+START_TEST(discarded_huge_pages_stay_reserved)
+{
+	long n = free_huge_pages();
+
+	if (n < 1 || mem_add_ram(&m, 4 * GIB, n * 2 * MIB, true) < 0)
+		skip_test("the host has no free huge page (vm.nr_hugepages)");
+	memset(mem_ptr(&m, 4 * GIB, n * 2 * MIB), 0xff, n * 2 * MIB);
+	ck_assert_int_eq(mem_discard(&m), 0);
+	ck_assert_int_lt(mem_add_ram(&m, 64 * GIB, 2 * MIB, true), 0);
+	ck_assert(*(u8 *)mem_ptr(&m, 4 * GIB, 1) == 0);
+}
+
 START_TEST(new_memory_costs_nothing_until_it_is_touched)
 {
 	struct stat st;
@@ -338,6 +363,7 @@ Suite *mem_suite(void)
 	tcase_add_test(t, huge_regions_are_whole_huge_pages);
 	tcase_add_test(t, huge_pages_that_the_host_lacks_are_refused_at_once);
 	tcase_add_test(t, huge_pages_hold_what_is_loaded);
+	tcase_add_test(t, discarded_huge_pages_stay_reserved);
 	tcase_add_test(t, new_memory_costs_nothing_until_it_is_touched);
 	tcase_add_test(t, another_process_sees_a_region_through_its_fd);
 	tcase_add_test(t, a_write_is_done_wholly_or_not_at_all);

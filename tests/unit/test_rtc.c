@@ -194,6 +194,17 @@ START_TEST(cmos_ram_keeps_its_bytes)
 		ck_assert_uint_eq(get(i), i ^ 0x5a);
 }
 
+START_TEST(the_alarm_bytes_are_not_the_time)
+{
+	clock_set(0x2020, 0x05, 0x05, 0x05, 0x05, 0x05);
+	for (u32 alarm = 1; alarm <= 5; alarm += 2) {
+		set(alarm, 0xc0 | alarm); /* "any hour" */
+		ck_assert_uint_eq(get(alarm), 0xc0 | alarm);
+	}
+	ck_assert(shows(0x2020, 0x05, 0x05));
+	ck_assert_uint_eq(get(HOURS), 0x05);
+}
+
 START_TEST(the_nmi_bit_is_no_part_of_the_index)
 {
 	set(0x40, 1);
@@ -241,6 +252,7 @@ Suite *rtc_suite(void)
 	tcase_add_test(t, nonsense_in_the_time_is_survived);
 	tcase_add_test(t, one_byte_can_be_set_by_itself);
 	tcase_add_test(t, cmos_ram_keeps_its_bytes);
+	tcase_add_test(t, the_alarm_bytes_are_not_the_time);
 	tcase_add_test(t, the_nmi_bit_is_no_part_of_the_index);
 	tcase_add_test(t, the_index_cannot_be_read);
 	tcase_add_test(t, a_battery_carries_it_over_a_reset);

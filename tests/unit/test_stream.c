@@ -554,7 +554,8 @@ static int die_by(int sig)
 
 START_TEST(a_fatal_signal_restores_the_terminal_and_still_kills)
 {
-	static const int fatal[] = { SIGABRT, SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGQUIT };
+	static const int fatal[] = { SIGABRT, SIGSEGV, SIGBUS,	SIGILL, SIGFPE,
+				     SIGQUIT, SIGTRAP, SIGALRM, SIGSYS, SIGUSR1 };
 
 	ck_assert_int_eq(openpty(&master, &slave, NULL, NULL, NULL), 0);
 	ck_assert_int_eq(tcgetattr(slave, &before), 0);
