@@ -278,7 +278,9 @@ int irq_to_msi(struct irq *irq, const struct msi_msg *msg)
 			irq->route = IRQ_MSI;
 	}
 	if (err) {
-		log_err("an MSI route: %s", strerror(-err));
+		if (!irq->complained) /* once: a guest can program nonsense without end */
+			log_err("an MSI route: %s", strerror(-err));
+		irq->complained = true;
 		mask_locked(irq);
 	}
 	pthread_mutex_unlock(&irq->lock);

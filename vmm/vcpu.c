@@ -13,7 +13,7 @@
  * A vCPU that missed 1 therefore meets 2 or 3; no order of events loses the wake-up. It clears
  * immediate_exit before it looks at `wanted`, so a later request can't be cleared by mistake.
  *
- * Threads: `lock` guards `parked`, `ready`, `failed`, and the changes of `wanted`.
+ * Threads: `lock` guards `ready`, `failed`, and the changes of `wanted`.
  */
 #include "vmm/vcpu.h"
 #include "minivmm/arch.h"
@@ -43,7 +43,6 @@ struct vcpu {
 	int fd;
 	struct kvm_run *run;
 	pthread_t thread;
-	bool entered; /* it has been in KVM_RUN: an exit's instruction may be unfinished */
 };
 
 struct vcpus {
@@ -54,7 +53,7 @@ struct vcpus {
 	pthread_mutex_t lock;
 	pthread_cond_t changed; /* any of these */
 	_Atomic enum wanted wanted;
-	u32 ready, parked;
+	u32 ready;
 	int failed; /* -errno of a vCPU that could not set itself up */
 
 	struct vcpu cpu[];
@@ -201,38 +200,15 @@ static void serve_exit(struct vcpu *c)
 	}
 }
 
-/*
- * Once more into KVM, to finish the instruction whose exit was just served, and out again. An
- * instruction can have several exits (a string or a split access): each is served.
- */
-static void finish_instruction(struct vcpu *c)
-{
-	if (!c->entered)
-		return;
-	set_immediate_exit(c, 1);
-	while (ioctl(c->fd, KVM_RUN, 0) == 0) {
-		serve_exit(c);
-		if (c->run->exit_reason != KVM_EXIT_IO && c->run->exit_reason != KVM_EXIT_MMIO)
-			break;
-	}
-}
-
-/* Wait here while the set is to pause. Returns what to do then. */
-static enum wanted park(struct vcpu *c)
+/* Wait here while the set is to pause. */
+static void park(struct vcpu *c)
 {
 	struct vcpus *v = c->set;
-	enum wanted wanted;
 
-	finish_instruction(c);
 	pthread_mutex_lock(&v->lock);
-	v->parked++;
-	pthread_cond_broadcast(&v->changed);
 	while (v->wanted == WANT_PAUSE)
 		pthread_cond_wait(&v->changed, &v->lock);
-	v->parked--;
-	wanted = v->wanted;
 	pthread_mutex_unlock(&v->lock);
-	return wanted;
 }
 
 static void vcpu_loop(struct vcpu *c)
@@ -240,17 +216,15 @@ static void vcpu_loop(struct vcpu *c)
 	for (;;) {
 		enum wanted wanted;
 
-		set_immediate_exit(c,
-				   0); /* before the look at `wanted`: see the head of the file */
+		/* Before the look at `wanted`: see the head of the file. */
+		set_immediate_exit(c, 0);
 		wanted = atomic_load(&c->set->wanted);
-		if (wanted == WANT_PAUSE)
-			wanted = park(c);
 		if (wanted == WANT_EXIT)
 			return;
-		if (wanted == WANT_PAUSE || atomic_load(&c->set->wanted) != WANT_RUN)
+		if (wanted == WANT_PAUSE) {
+			park(c);
 			continue;
-
-		c->entered = true;
+		}
 		if (ioctl(c->fd, KVM_RUN, 0) == 0) {
 			serve_exit(c);
 		} else if (errno != EINTR && errno != EAGAIN) {
@@ -311,22 +285,6 @@ int vcpus_create(struct vcpus **out, struct machine *m)
 	return 0;
 }
 
-int vcpus_start(struct vcpus *v, const struct boot_entry *entry)
-{
-	int err;
-
-	pthread_mutex_lock(&v->lock);
-	while (v->ready < v->n)
-		pthread_cond_wait(&v->changed, &v->lock);
-	err = v->failed;
-	pthread_mutex_unlock(&v->lock);
-	if (!err)
-		err = arch_vcpu_boot(v->cpu[0].fd, entry);
-	if (!err)
-		vcpus_resume(v);
-	return err;
-}
-
 /* See the head of the file. The lock is held; `wanted` is set. */
 static void kick_all(struct vcpus *v)
 {
@@ -352,23 +310,25 @@ static void want(struct vcpus *v, enum wanted wanted)
 	pthread_mutex_unlock(&v->lock);
 }
 
+int vcpus_start(struct vcpus *v, const struct boot_entry *entry)
+{
+	int err;
+
+	pthread_mutex_lock(&v->lock);
+	while (v->ready < v->n)
+		pthread_cond_wait(&v->changed, &v->lock);
+	err = v->failed;
+	pthread_mutex_unlock(&v->lock);
+	if (!err)
+		err = arch_vcpu_boot(v->cpu[0].fd, entry);
+	if (!err)
+		want(v, WANT_RUN);
+	return err;
+}
+
 void vcpus_request_pause(struct vcpus *v)
 {
 	want(v, WANT_PAUSE);
-}
-
-void vcpus_pause(struct vcpus *v)
-{
-	want(v, WANT_PAUSE);
-	pthread_mutex_lock(&v->lock);
-	while (v->parked < v->started)
-		pthread_cond_wait(&v->changed, &v->lock);
-	pthread_mutex_unlock(&v->lock);
-}
-
-void vcpus_resume(struct vcpus *v)
-{
-	want(v, WANT_RUN);
 }
 
 void vcpus_destroy(struct vcpus *v)

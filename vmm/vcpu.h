@@ -21,14 +21,9 @@ int vcpus_create(struct vcpus **out, struct machine *m);
  * message. */
 int vcpus_start(struct vcpus *v, const struct boot_entry *entry);
 
-/*
- * Take all vCPUs out of the guest. vcpus_request_pause() may be called on any thread, a vCPU's
- * too, and does not wait: each stops before its next instruction in the guest. vcpus_pause() waits
- * until all have; not on a vCPU's thread.
- */
+/* Any thread, a vCPU's too: each vCPU stops before its next instruction in the guest. Does not wait
+ * for that. */
 void vcpus_request_pause(struct vcpus *v);
-void vcpus_pause(struct vcpus *v);
-void vcpus_resume(struct vcpus *v);
 
 /* End all vCPU threads, running or parked, and free them. NULL is allowed. */
 void vcpus_destroy(struct vcpus *v);

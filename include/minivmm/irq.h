@@ -82,7 +82,8 @@ struct irq {
 	struct irqchip *chip; /* fixed after irq_init */
 	pthread_mutex_t lock; /* guards the route and what belongs to it */
 	enum irq_route route;
-	u32 gsi; /* of the message, 0 while there is none */
+	bool complained; /* a refused message has been logged */
+	u32 gsi;	 /* of the message, 0 while there is none */
 	struct loop *loop;
 	struct loop_fd watch; /* .fd is the eventfd */
 	void (*notify)(struct irq *irq);
