@@ -230,7 +230,7 @@ START_TEST(a_message_that_kvm_refuses_leaves_the_irq_masked)
 
 	r.vm.fail_irqfd = -EBUSY;
 	ck_assert_int_eq(irq_to_msi(&irq, &msg_b), -EBUSY);
-	expect_said("MSI");
+	expect_silence(); /* an irq complains once: a guest could go on for ever */
 	ck_assert(irq_pending(&irq));
 	ck_assert_int_eq(irq_to_msi(&irq, &msg_b), 0);
 	ck_assert_uint_eq(sent(&msg_b), 1);
