@@ -296,7 +296,7 @@ int pci_host_assign(struct pci_host *h)
 			continue;
 		if (bar->kind == PCI_BAR_IO)
 			found = take(&next_io, m->io + m->io_size, bar->size, &addr);
-		else if (bar->size <= MEM32_LARGEST)
+		else if (bar->size <= MEM32_LARGEST || bar->kind == PCI_BAR_MEM32)
 			found = take(&next32, m->mem32 + m->mem32_size, bar->size, &addr);
 		if (!found && bar->kind == PCI_BAR_MEM64)
 			found = take(&next64, m->mem64 + m->mem64_size, bar->size, &addr);
