@@ -18,6 +18,7 @@ override CFLAGS   += -std=gnu11 -Wall -Wextra -Wmissing-prototypes -Wvla -pthrea
 override CPPFLAGS += -D_GNU_SOURCE -Iinclude -I. -DMINIVMM_VERSION='"$(VERSION)"' \
                      -DMINIVMM_DATA_DIR='"$(PREFIX)/share/minivmm"'
 override LDFLAGS  += -pthread $(if $(SAN),-fsanitize=$(SAN))
+override LDLIBS   += -luring
 
 # The program is vmm/ (with the board of this architecture), arch/ (this architecture), devices/.
 SRCS := $(filter-out vmm/board_%,$(wildcard vmm/*.c)) vmm/board_$(ARCH).c \
@@ -49,7 +50,7 @@ Q := $(if $(V),,@)
 
 $(BIN): $(OBJS)
 	@echo '  LD  $@'
-	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)

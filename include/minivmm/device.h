@@ -36,6 +36,9 @@ struct machine_env {
 	struct bus *mmio;
 	struct irqchip *irqchip;
 	struct loop *loop; /* the main loop */
+	/* Where queues are served: at least one, the main loop itself if there are no iothreads. */
+	struct loop *const *io_loop;
+	u32 nio_loops;
 	struct power *power;
 };
 

@@ -11,6 +11,7 @@
 
 #include "minivmm/device.h"
 
+struct image;
 struct pci_host;
 struct stream;
 
@@ -33,5 +34,50 @@ void power_press_button(struct device *dev);
 
 /* The PCI test device (testdev_regs.h) in the first free slot. */
 int testdev_create(struct device **dev, const struct machine_env *env, struct pci_host *host);
+
+/*
+ * Virtio device types (virtio.h): each returns the device in *v, which virtio_destroy() frees as long
+ * as no transport has it. The paths and streams of the options outlive the call; streams, the device.
+ */
+struct virtio_dev;
+struct virtio_options;
+
+int virtio_rng_create(struct virtio_dev **v, const struct machine_env *env,
+		      const struct virtio_options *o);
+
+struct virtio_blk_options {
+	struct image *image; /* the device's from now on, also on error */
+	bool writethrough;   /* until the driver chooses otherwise */
+	bool discard;	     /* offer discard and write-zeroes */
+	const char *serial;  /* what GET_ID tells, at most 20 bytes; NULL: empty */
+};
+int virtio_blk_create(struct virtio_dev **v, const struct machine_env *env,
+		      const struct virtio_options *o, const struct virtio_blk_options *blk);
+
+struct virtio_console_port {
+	const char *name;      /* NULL: a console; else a port of this name */
+	struct stream *stream; /* the caller's, closed after the device is gone */
+};
+/* Port 0 is a console. `nports` is at most VIRTIO_CONSOLE_PORTS_MAX. */
+#define VIRTIO_CONSOLE_PORTS_MAX 30
+int virtio_console_create(struct virtio_dev **v, const struct machine_env *env,
+			  const struct virtio_options *o, const struct virtio_console_port *ports,
+			  u32 nports);
+
+/* The window of console port `port` has this size now. Main loop's thread. */
+void virtio_console_resize(struct virtio_dev *v, u32 port, u16 columns, u16 rows);
+
+void virtio_destroy(struct virtio_dev *v);
+
+/*
+ * Give `v` a transport, which owns it from then on (on error the caller still does): in the lowest
+ * free PCI slot from 1 up, or in 512 bytes of MMIO registers at `base` with the level-triggered
+ * wired interrupt `gsi`, which may be shared.
+ */
+int virtio_pci_create(struct device **dev, const struct machine_env *env, struct pci_host *host,
+		      struct virtio_dev *v);
+int virtio_mmio_create(struct device **dev, const struct machine_env *env, u64 base, u32 gsi,
+		       struct virtio_dev *v);
+#define VIRTIO_MMIO_SIZE 0x200
 
 #endif

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * image.h - a disk image: what stands behind a virtio-blk device. A file or a block device, read and
+ * written asynchronously.
+ *
+ *	struct image          the open file: size, geometry, lock; shared by all queues
+ *	struct image_queue    one event loop's way to it: an io_uring, or a pool of threads
+ *	struct image_req      one request in flight, owned by the caller until done() has run
+ *
+ * An image is locked while it is open, for one writer or many readers, with the open file
+ * description lock that QEMU's tools respect too.
+ *
+ * Threads: an image_queue belongs to one loop's thread. An image may be used by all its queues.
+ */
+#ifndef MINIVMM_IMAGE_H
+#define MINIVMM_IMAGE_H
+
+#include "minivmm/base.h"
+
+#include <sys/uio.h>
+
+struct image;
+struct image_queue;
+struct loop;
+
+enum image_aio { IMAGE_AIO_AUTO, IMAGE_AIO_IO_URING, IMAGE_AIO_THREADS };
+
+struct image_options {
+	const char *path;
+	bool readonly;
+	bool direct; /* O_DIRECT: past the host's page cache */
+	enum image_aio aio;
+};
+
+enum image_op { IMAGE_READ, IMAGE_WRITE, IMAGE_FLUSH, IMAGE_DISCARD, IMAGE_WRITE_ZEROES };
+
+struct image_req {
+	/* Set by the caller. */
+	enum image_op op;
+	u64 off, len;		 /* bytes; inside the image. len is the sum of iov */
+	const struct iovec *iov; /* read, write */
+	u32 niov;
+	bool fua;   /* write, discard, zeroes: on stable storage before done() */
+	bool unmap; /* write zeroes: may deallocate */
+	/*
+	 * It is done, on the loop's thread: `err` is 0 or -errno. Less than all read or written is an
+	 * error too (-EIO; -ENOSPC when the host's disk is full). The request is the caller's again.
+	 */
+	void (*done)(struct image_req *r, int err);
+
+	/* The queue's own. */
+	struct image_queue *queue;
+	struct image_req *next;
+	u64 progress;
+	void *bounce;
+	struct iovec bounce_iov;
+	int result;
+	u32 flags;
+};
+
+/*
+ * Open and lock. Returns 0 and the image, or -errno after one line that says what is wrong with the
+ * file and how to mend it (missing, a directory, no permission, locked by another, not a multiple of
+ * 512 bytes, io_uring asked for and not there).
+ */
+int image_open(struct image **out, const struct image_options *o);
+/* All its queues are gone. NULL is allowed. */
+void image_close(struct image *img);
+
+u64 image_size(const struct image *img); /* bytes, when it was opened */
+bool image_readonly(const struct image *img);
+u32 image_block_size(const struct image *img); /* the unit it can be accessed in: 512 to 4096 */
+/* The unit of discard and write-zeroes in bytes; 0: the file system can't discard. */
+u32 image_discard_granularity(const struct image *img);
+
+/* Returns 0 or -errno. `batch_done` runs on the loop's thread after each batch of done()s: the moment
+ * to publish. May be NULL. */
+int image_queue_create(struct image_queue **out, struct image *img, struct loop *loop,
+		       void (*batch_done)(void *arg), void *arg);
+/* Nothing in flight. NULL is allowed. Loop's thread, or the loop does not run. */
+void image_queue_destroy(struct image_queue *q);
+
+/* Start a request; never waits, and never calls done() before it returns. */
+void image_submit(struct image_queue *q, struct image_req *r);
+/* Hand all submitted requests to the kernel: once a batch. */
+void image_kick(struct image_queue *q);
+/* Wait until every request is done, and call their done()s and batch_done(). */
+void image_drain(struct image_queue *q);
+
+#endif

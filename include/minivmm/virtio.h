@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * virtio.h - a virtio device: what a device type (blk, console, rng, ...) brings, and what every
+ * one has in common. Virtual I/O Device (VIRTIO) 1.2, chapters 2, 3 and 5.
+ *
+ *	transport        registers as the guest sees them: virtio over PCI (4.1) or MMIO (4.2)
+ *	   │
+ *	struct virtio_dev    status, features, configuration space, queue set-up: virtio.c
+ *	   │            │
+ *	device type     data path: who serves the rings (devices/datapath/)
+ *
+ * A device type embeds a `struct virtio_dev` and gives a table of hooks. It knows neither its
+ * transport nor who runs its data path; with the in-process one, serve() is called.
+ *
+ * Threads: registers are accessed by vCPUs, under `lock`. Each queue belongs to one event loop, on
+ * which serve() and quiesce() run. A thread that holds `lock` waits for those loops, so a loop never
+ * takes it: what a loop needs of the common part (status, configuration space) is atomic or under
+ * `config_lock`, behind which nobody waits for anything.
+ */
+#ifndef MINIVMM_VIRTIO_H
+#define MINIVMM_VIRTIO_H
+
+#include "minivmm/base.h"
+#include "minivmm/device.h"
+#include "minivmm/irq.h"
+#include "minivmm/loop.h"
+#include "minivmm/vq.h"
+
+#include <pthread.h>
+
+#define VIRTIO_QUEUES_MAX   63 /* one MSI-X vector and doorbell each, and one for the configuration */
+#define VIRTIO_CONFIG_MAX   256
+#define VIRTIO_FEATURE(bit) (1ULL << (bit))
+
+struct virtio_dev;
+struct virtio_queue;
+
+/* What the user may choose for every virtio device. */
+struct virtio_options {
+	bool packed;	/* offer the packed ring format */
+	u16 queues;	/* 0: the device type's default */
+	u16 queue_size; /* the largest; 0: the default. A power of two */
+	u32 iothread;	/* the first queue's; the others follow round-robin */
+};
+
+struct virtio_ops {
+	const char *name; /* "virtio-blk" */
+	u32 id;		  /* device ID (5) */
+	u32 pci_class;	  /* as in struct pci_id */
+
+	/* May the driver have this set of features, a subset of those offered? NULL: any. vCPU's
+	 * thread. */
+	bool (*features_ok)(struct virtio_dev *v, u64 features);
+	/* The driver is ready (DRIVER_OK); the queues start right after. v->features is final. NULL:
+	 * nothing to do. vCPU's thread. */
+	void (*driver_ok)(struct virtio_dev *v);
+	/* The driver has written [off, off + len) of the configuration space, which already has the
+	 * new bytes (the device restores what is read-only: see config_writable). vCPU's thread. */
+	void (*config_written)(struct virtio_dev *v, u32 off, u32 len);
+	/*
+	 * There may be chains in queue q->index: take them, and vq_rearm() when there are no more.
+	 * Also called right after the start, and spuriously. Queue's loop.
+	 */
+	void (*serve)(struct virtio_dev *v, struct virtio_queue *q);
+	/*
+	 * Come to rest: on return no chain is in flight, all are put or given back, and nothing of
+	 * the device touches guest memory for this queue. NULL: serve() never keeps one. Queue's
+	 * loop.
+	 */
+	void (*quiesce)(struct virtio_dev *v, struct virtio_queue *q);
+	/* Status 0 was written or the machine is reset: state and v->config as after creation. The
+	 * queues are stopped. NULL: nothing to do. */
+	void (*reset)(struct virtio_dev *v);
+	/* Free what the type has, and `v` itself. Queues are stopped, virtio_dev_destroy() is the
+	 * hook's to call. */
+	void (*destroy)(struct virtio_dev *v);
+};
+
+struct virtio_queue {
+	/* Fixed after virtio_dev_init(). */
+	struct virtio_dev *dev;
+	u32 index;
+	u16 size_max;
+	struct loop *loop;
+	int kickfd;	  /* the driver's kicks: the transport's doorbell writes it */
+	struct irq *call; /* calls the driver; the transport's, from virtio_attach() on */
+
+	/* Under v->lock: as the driver sets it up. */
+	u16 size;
+	u64 desc, driver, device;
+	bool enabled;
+	bool running;	   /* it has been started and not stopped */
+	struct vq_pos pos; /* where it stands while it does not run */
+
+	/* Queue's loop, while it runs. */
+	struct vq vq;
+	struct loop_fd kick;
+};
+
+struct virtio_dev {
+	/* Fixed after virtio_dev_init(). */
+	const struct virtio_ops *ops;
+	const struct machine_env *env;
+	u64 offered; /* features; the type adds its own before virtio_attach() */
+	u32 nqueues;
+	u32 config_len; /* bytes of configuration space */
+	struct virtio_queue *queue;
+	struct irq *config_irq; /* the transport's, from virtio_attach() on */
+
+	/* Under `lock`. */
+	pthread_mutex_t lock;
+	u64 driver_features; /* as written so far */
+	u64 features;	     /* negotiated: valid from FEATURES_OK on */
+
+	/* Atomic. */
+	u32 status; /* VIRTIO_CONFIG_S_... */
+
+	/* Under `config_lock`. */
+	pthread_mutex_t config_lock;
+	u8 config[VIRTIO_CONFIG_MAX];
+	u8 config_writable[VIRTIO_CONFIG_MAX]; /* the bits that the driver may write */
+	u32 config_generation;
+};
+
+/* ---- for device types ---- */
+
+/*
+ * Begin a device: `nqueues` queues (1 to VIRTIO_QUEUES_MAX) of at most `queue_size` descriptors
+ * (o->queue_size if that is set), on the loops of `env`, and the features that all devices offer.
+ * `ops` and `env` outlive it. Returns 0 or -errno; then nothing is left.
+ */
+int virtio_dev_init(struct virtio_dev *v, const struct virtio_ops *ops,
+		    const struct machine_env *env, const struct virtio_options *o, u32 nqueues,
+		    u16 queue_size, u32 config_len);
+void virtio_dev_destroy(struct virtio_dev *v);
+
+/* Has the driver accepted feature `bit`? From driver_ok() on; any thread until reset. */
+static inline bool virtio_has_feature(const struct virtio_dev *v, u32 bit)
+{
+	return v->features & VIRTIO_FEATURE(bit);
+}
+
+/* Change [off, off + len) of the configuration space and tell the driver. Any thread. */
+void virtio_config_update(struct virtio_dev *v, u32 off, const void *buf, u32 len);
+
+/*
+ * The driver broke a rule: DEVICE_NEEDS_RESET, a notification, one line in the log (the first time).
+ * Its queues give nothing more. Any thread; a broken ring is reported by the data path itself.
+ */
+void virtio_needs_reset(struct virtio_dev *v, const char *why);
+
+/* ---- for transports ---- */
+
+/* Interrupts: one for changes of the configuration, one a queue. */
+void virtio_attach(struct virtio_dev *v, struct irq *config_irq);
+void virtio_attach_queue(struct virtio_dev *v, u32 index, struct irq *call);
+
+/* Features offered and accepted, 32 bits at a time: `sel` 0 is bits 0-31; from 2 on there are
+ * none. */
+u32 virtio_features_read(struct virtio_dev *v, u32 sel);
+u32 virtio_driver_features_read(struct virtio_dev *v, u32 sel);
+void virtio_driver_features_write(struct virtio_dev *v, u32 sel, u32 value);
+
+/*
+ * The status register (2.1). Writing 0 resets: on return no queue runs and nothing touches guest
+ * memory. vCPU's thread, or the main loop's while no vCPU runs.
+ */
+u32 virtio_status_read(struct virtio_dev *v);
+void virtio_status_write(struct virtio_dev *v, u32 status);
+
+/* Configuration space: any width and alignment; what lies beyond reads as zero. `buf` gets `len`
+ * bytes, 1 to 8. */
+void virtio_config_read(struct virtio_dev *v, u32 off, void *buf, u32 len);
+void virtio_config_write(struct virtio_dev *v, u32 off, const void *buf, u32 len);
+u32 virtio_config_generation(struct virtio_dev *v);
+
+/* The registers of queue `index`; one that is not there reads as zero, and ignores writes, as does
+ * one that is enabled. */
+enum virtio_area { VIRTIO_DESC, VIRTIO_DRIVER, VIRTIO_DEVICE };
+
+u32 virtio_queue_size_max(struct virtio_dev *v, u32 index);
+u32 virtio_queue_size(struct virtio_dev *v, u32 index);
+void virtio_queue_size_write(struct virtio_dev *v, u32 index, u32 size);
+u64 virtio_queue_area(struct virtio_dev *v, u32 index, enum virtio_area area);
+/* `shift` is 0 for the low half of the address and 32 for the high one. */
+void virtio_queue_area_write(struct virtio_dev *v, u32 index, enum virtio_area area, u32 shift,
+			     u32 value);
+bool virtio_queue_enabled(struct virtio_dev *v, u32 index);
+void virtio_queue_enable(struct virtio_dev *v, u32 index);
+/* Stop this queue and take its registers back to the start (2.6.1). On return nothing of it touches
+ * guest memory. */
+void virtio_queue_reset(struct virtio_dev *v, u32 index);
+
+/* The driver kicked queue `index`, by a way that is not a doorbell. */
+void virtio_queue_kick(struct virtio_dev *v, u32 index);
+
+#endif

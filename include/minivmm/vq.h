@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * vq.h - a virtqueue from the device's side: one API over split and packed rings.
+ *
+ * Virtual I/O Device (VIRTIO) 1.2, sections 2.6 (virtqueues), 2.7 (split), 2.8 (packed).
+ *
+ *	        driver (guest)                               device (we)
+ *	             │  makes chains available  ───────────>  vq_get()      one chain, zero-copy
+ *	             │                                        vq_unget()    ... not now after all
+ *	             │                                        vq_put()      ... done, `written` bytes
+ *	             │  <─────────────────── sees them used   vq_publish()  all puts at once, and at
+ *	             │                                                      most one interrupt
+ *	             │  kicks, or not, as told  <──────────   vq_disarm(), vq_rearm()
+ *
+ * A ring is four facts: its `cfg` (where it lies; the guest's registers), its `pos` (how far both
+ * sides are: all that moves when somebody else takes the ring over), the kick eventfd and the call
+ * eventfd. vq_start() takes three of them (who waits for the kick is the caller's business),
+ * vq_stop() gives `pos` back.
+ *
+ * A guest that breaks the rules breaks its queue: vq_get() says so once with -EINVAL, vq_broken()
+ * says why, and the queue gives nothing more until it is started anew.
+ *
+ * Threads: a queue belongs to one thread from vq_start() to vq_stop(). The other side, a vCPU or a
+ * test's thread, only shares the rings with it.
+ */
+#ifndef MINIVMM_VQ_H
+#define MINIVMM_VQ_H
+
+#include "minivmm/base.h"
+
+#include <sys/uio.h>
+
+struct mem;
+struct vq_format;
+struct vq_order;
+
+#define VQ_SIZE_MAX 32768 /* 2.7, 2.8 */
+
+/* How the driver set the queue up. Fixed while the queue runs. */
+struct vq_cfg {
+	u16 size; /* descriptors: 1 to VQ_SIZE_MAX, a power of two if split */
+	/* Negotiated features. */
+	bool packed, indirect, event_idx, in_order;
+	/* Guest physical addresses: descriptor table, available ring and used ring if split (2.7);
+	 * descriptor ring, driver and device event suppression if packed (2.8). */
+	u64 desc, driver, device;
+};
+
+/*
+ * Where the next chain to get and the next chain to put stand. Split: the free-running 16-bit
+ * indices. Packed: the offset in bits 0-14, the wrap counter in bit 15. This is also what vhost's
+ * GET_VRING_BASE carries (avail, and used << 16 if packed).
+ */
+struct vq_pos {
+	u16 avail, used;
+};
+
+/* Where a queue stands that the driver has just set up. */
+static inline struct vq_pos vq_pos_initial(bool packed)
+{
+	return packed ? (struct vq_pos){ 0x8000, 0x8000 } : (struct vq_pos){ 0, 0 };
+}
+
+/* One chain of buffers, as pointers into guest memory. */
+struct vq_chain {
+	/* The caller's, set before vq_get(): room for `max` segments. */
+	struct iovec *iov;
+	u32 max;
+
+	/* By vq_get(): iov[0 .. nout) is for the device to read, iov[nout .. nout + nin) to write. */
+	u32 nout, nin;
+	u32 out_len, in_len; /* bytes in all */
+
+	/* The queue's own. */
+	u16 id;	   /* split: head descriptor; packed: buffer id */
+	u16 ndesc; /* places taken in the ring */
+	u16 seq;   /* its place in the order of gets */
+};
+
+/* Totals since vq_start(). */
+struct vq_stats {
+	u64 chains; /* put */
+	u64 calls;  /* interrupts asked for */
+};
+
+struct vq {
+	/* Fixed while it runs. */
+	const struct vq_format *format; /* NULL: stopped */
+	const struct mem *mem;
+	struct vq_cfg cfg;
+	int callfd;
+	u8 *desc, *driver, *device; /* the three areas, host addresses */
+
+	/* Queue's thread. */
+	struct vq_pos pos;	/* avail: next to get; used: next to put */
+	u16 avail_seen;		/* split: the driver's index when last looked at */
+	u16 published;		/* where `used` stood at the last vq_publish() */
+	u16 batch;		/* puts not yet published: ring places */
+	u16 inflight;		/* chains got and not put */
+	u16 head_flags;		/* packed: flags of the first descriptor of the batch */
+	u16 put_seq, get_seq;	/* in order: next to hand out, next to put */
+	struct vq_order *order; /* in order: what was put too early, cfg.size entries */
+	const char *broken;	/* why, or NULL */
+	struct vq_stats stats;
+};
+
+/*
+ * Begin at `pos` (vq_pos_initial() for a new ring). `callfd` is the eventfd that calls the driver,
+ * or -1: nobody is called. `q` needs no initialisation but must not be running.
+ * Returns 0, -EINVAL (size not allowed), -EFAULT (an area is misaligned or not in guest memory;
+ * 2.7 and 2.8 give the alignments) or -ENOMEM.
+ */
+int vq_start(struct vq *q, const struct mem *mem, const struct vq_cfg *cfg, struct vq_pos pos,
+	     int callfd);
+
+/*
+ * End: publishes what was put and returns where the ring stands. No chain may be in flight: put or
+ * unget all before.
+ */
+struct vq_pos vq_stop(struct vq *q);
+
+/*
+ * The next available chain. Returns 1 and the chain, 0 if there is none, or -EINVAL once if the
+ * driver broke a rule, or if the chain has more than c->max segments; from then on 0.
+ */
+int vq_get(struct vq *q, struct vq_chain *c);
+
+/* Give back the chain got last and neither put nor given back: vq_get() will give it again. Several
+ * in the reverse order of their gets. */
+void vq_unget(struct vq *q, const struct vq_chain *c);
+
+/*
+ * Done with the chain; `written` bytes of its device-writable part were filled, from its start. The
+ * driver sees it at vq_publish(), in the order of the puts (with in_order: of the gets).
+ */
+void vq_put(struct vq *q, const struct vq_chain *c, u32 written);
+
+/* Let the driver see all that was put, and call it if it wants to be. Returns whether it did. */
+bool vq_publish(struct vq *q);
+
+/* Ask the driver not to kick (it may all the same). */
+void vq_disarm(struct vq *q);
+
+/* Ask the driver to kick for the next chain. Returns true if there is one already, for which no
+ * kick may come: get it now. */
+bool vq_rearm(struct vq *q);
+
+/* Is there a chain to get? One load, no side effect. */
+bool vq_ready(struct vq *q);
+
+/* Why the queue is broken, or NULL. */
+static inline const char *vq_broken(const struct vq *q)
+{
+	return q->broken;
+}
+
+#endif
