@@ -35,7 +35,8 @@ void stream_left(struct stream *s);
 /* The input is `fd` from now on; -1: none. What it was is closed. */
 void stream_set_input(struct stream *s, int fd);
 
-/* stream_close() removes this file, unless it has become another one by then. Returns 0 or -errno. */
+/* stream_close() removes this file, unless it has become another one by then. Returns 0 or
+ * -errno. */
 int stream_owns_path(struct stream *s, const char *path);
 
 #endif

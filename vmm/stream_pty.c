@@ -2,9 +2,9 @@
 /*
  * stream_pty.c - a pseudo-terminal as a stream. See stream.h and stream_kind.h.
  *
- * How it works: we hold the master; whoever opens the slave, /dev/pts/N, is connected. That all of
- * them have closed it, the master reports as a hang-up. That somebody opens it again it does not, so
- * an inotify on the slave's name is the door.
+ * How it works: we hold the master; whoever opens the slave, /dev/pts/N, is connected. When all of
+ * them have closed it, the master reports a hang-up. When somebody opens it again, it reports
+ * nothing, so an inotify on the slave's name is the door.
  *
  * The slave is opened and closed once at the start: the master of one that has never been open does
  * not report a hang-up.

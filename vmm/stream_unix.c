@@ -3,9 +3,9 @@
  * stream_unix.c - a UNIX stream socket as a stream, with one client at a time. See stream.h and
  * stream_kind.h.
  *
- * How it works: the listening socket is the door. It is watched only while there is room for a client:
- * the others wait in its backlog. What a client sent before it left is still read, while the next one
- * already gets the output:
+ * How it works: the listening socket is the door. It is watched only while there is room for a
+ * client: the others wait in its backlog. What a client sent before it left is still read, while
+ * the next one already gets the output:
  *
  *	               in_fd            out_fd             in_older
  *	  nobody       -                -                  no

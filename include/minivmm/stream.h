@@ -4,13 +4,13 @@
  *
  * Nothing here blocks, and nothing is lost while somebody is at the other end: the owner reads when
  * it has room (stream_want_read) and is told when what it could not write fits again
- * (stream_want_write). At the other end of a pseudo-terminal and of a UNIX socket people come and go:
- * while nobody is there, output is dropped, so that a guest never waits for somebody to look; what
- * somebody sent before leaving is still read.
+ * (stream_want_write). At the other end of a pseudo-terminal and of a UNIX socket people come and
+ * go: while nobody is there, output is dropped, so that a guest never waits for somebody to look;
+ * what somebody sent before leaving is still read.
  *
- * Threads: the owner serialises its calls of stream_read() and stream_write() with a lock of its own,
- * or makes them on the loop's thread alone. `readable`, `writable` and `connection` are called on the
- * loop's thread without that lock.
+ * Threads: the owner serialises its calls of stream_read() and stream_write() with a lock of its
+ * own, or makes them on the loop's thread alone. `readable`, `writable` and `connection` are called
+ * on the loop's thread without that lock.
  */
 #ifndef MINIVMM_STREAM_H
 #define MINIVMM_STREAM_H
