@@ -32,11 +32,11 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <linux/virtio_config.h>
 #include <linux/virtio_console.h>
 #include <linux/virtio_ids.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 
 #define QUEUE_SIZE 128
 #define TURN	   (256 * KIB)
@@ -104,6 +104,12 @@ static struct vq_chain empty_chain(struct console *con)
 	return (struct vq_chain){ .iov = con->iov, .max = con->niov };
 }
 
+/* Then no queue of it is touched any more, though the loop still watches the streams. */
+static bool needs_reset(struct console *con)
+{
+	return virtio_status_read(&con->v) & VIRTIO_CONFIG_S_NEEDS_RESET;
+}
+
 static void spend(u64 *budget, u64 cost)
 {
 	*budget -= cost < *budget ? cost : *budget;
@@ -161,7 +167,7 @@ static void port_send(struct port *p)
 	if (stuck)
 		vq_disarm(vq); /* a kick would tell us nothing new */
 	if (stuck && !budget)
-		eventfd_write(p->tx->kickfd, 1);
+		virtio_queue_kick(p->tx->dev, p->tx->index);
 	stream_want_write(p->stream, stuck && budget);
 }
 
@@ -169,7 +175,7 @@ static void port_writable(struct stream *s)
 {
 	struct port *p = s->owner;
 
-	if (!p->tx_on) {
+	if (!p->tx_on || needs_reset(p->con)) {
 		stream_want_write(s, false);
 		return;
 	}
@@ -214,7 +220,7 @@ static void port_readable(struct stream *s)
 	struct vq_chain c = empty_chain(p->con);
 	u64 budget = TURN;
 
-	if (!p->rx_on || !p->guest_open) {
+	if (!p->rx_on || !p->guest_open || needs_reset(p->con)) {
 		stream_want_read(s, false);
 		return;
 	}
@@ -307,7 +313,7 @@ static void send_messages(struct console *con)
 	struct port *p;
 	u16 event;
 
-	if (!con->control_on)
+	if (!con->control_on || needs_reset(con))
 		return;
 	while (next_message(con, &p, &event)) {
 		if (vq_get(&q->vq, &c) <= 0) {
@@ -394,7 +400,7 @@ static void serve_control(struct console *con)
 		vq_publish(&q->vq);
 	} while (budget && vq_rearm(&q->vq));
 	if (!budget)
-		eventfd_write(q->kickfd, 1);
+		virtio_queue_kick(q->dev, q->index);
 	send_messages(con);
 }
 
