@@ -26,6 +26,7 @@ int main(void)
 	srunner_add_suite(sr, uart_suite());
 	srunner_add_suite(sr, rtc_suite());
 	srunner_add_suite(sr, power_suite());
+	srunner_add_suite(sr, vq_suite());
 	srunner_add_suite(sr, initrd_suite());
 	srunner_add_suite(sr, boot_suite());
 	srunner_add_suite(sr, bzimage_suite());

@@ -44,6 +44,7 @@ Suite *rtc_suite(void);
 Suite *stream_suite(void);
 Suite *testdev_suite(void);
 Suite *uart_suite(void);
+Suite *vq_suite(void);
 
 /* End a test that can't run on this machine: tests/unit/run counts it as skipped. Inside the
  * test's own function. */
