@@ -27,6 +27,9 @@ int main(void)
 	srunner_add_suite(sr, rtc_suite());
 	srunner_add_suite(sr, power_suite());
 	srunner_add_suite(sr, vq_suite());
+	srunner_add_suite(sr, vq_notify_suite());
+	srunner_add_suite(sr, vq_hostile_suite());
+	srunner_add_suite(sr, vq_stress_suite());
 	srunner_add_suite(sr, initrd_suite());
 	srunner_add_suite(sr, boot_suite());
 	srunner_add_suite(sr, bzimage_suite());

@@ -46,6 +46,9 @@ Suite *stream_suite(void);
 Suite *testdev_suite(void);
 Suite *uart_suite(void);
 Suite *vq_suite(void);
+Suite *vq_hostile_suite(void);
+Suite *vq_notify_suite(void);
+Suite *vq_stress_suite(void);
 
 /* End a test that can't run on this machine: tests/unit/run counts it as skipped. Inside the
  * test's own function. */
