@@ -45,6 +45,9 @@ Suite *rtc_suite(void);
 Suite *stream_suite(void);
 Suite *testdev_suite(void);
 Suite *uart_suite(void);
+Suite *virtio_suite(void);
+Suite *virtio_mmio_suite(void);
+Suite *virtio_pci_suite(void);
 Suite *vq_suite(void);
 
 /* End a test that can't run on this machine: tests/unit/run counts it as skipped. Inside the
