@@ -23,6 +23,10 @@ int main(void)
 	srunner_add_suite(sr, pci_suite());
 	srunner_add_suite(sr, msix_suite());
 	srunner_add_suite(sr, testdev_suite());
+	srunner_add_suite(sr, virtio_suite());
+	srunner_add_suite(sr, virtio_pci_suite());
+	srunner_add_suite(sr, virtio_mmio_suite());
+	srunner_add_suite(sr, conformance_suite());
 	srunner_add_suite(sr, uart_suite());
 	srunner_add_suite(sr, rtc_suite());
 	srunner_add_suite(sr, power_suite());
