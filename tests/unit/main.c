@@ -35,6 +35,7 @@ int main(void)
 	srunner_add_suite(sr, aml_suite());
 	srunner_add_suite(sr, acpi_suite());
 	srunner_add_suite(sr, config_suite());
+	srunner_add_suite(sr, config_devices_suite());
 	srunner_run_all(sr, CK_ENV);
 	failed = srunner_ntests_failed(sr);
 	srunner_free(sr);

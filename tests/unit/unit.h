@@ -32,6 +32,7 @@ Suite *boot_suite(void);
 Suite *bus_suite(void);
 Suite *bzimage_suite(void);
 Suite *config_suite(void);
+Suite *config_devices_suite(void);
 Suite *elf_suite(void);
 Suite *image_suite(void);
 Suite *initrd_suite(void);
