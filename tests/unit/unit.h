@@ -33,6 +33,7 @@ Suite *bus_suite(void);
 Suite *bzimage_suite(void);
 Suite *config_suite(void);
 Suite *config_devices_suite(void);
+Suite *conformance_suite(void);
 Suite *elf_suite(void);
 Suite *image_suite(void);
 Suite *initrd_suite(void);
