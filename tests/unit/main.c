@@ -26,6 +26,8 @@ int main(void)
 	srunner_add_suite(sr, virtio_suite());
 	srunner_add_suite(sr, virtio_pci_suite());
 	srunner_add_suite(sr, virtio_mmio_suite());
+	srunner_add_suite(sr, image_suite());
+	srunner_add_suite(sr, blk_suite());
 	srunner_add_suite(sr, conformance_suite());
 	srunner_add_suite(sr, uart_suite());
 	srunner_add_suite(sr, rtc_suite());

@@ -27,6 +27,7 @@
 Suite *acpi_suite(void);
 Suite *aml_suite(void);
 Suite *base_suite(void);
+Suite *blk_suite(void);
 Suite *boot_suite(void);
 Suite *bus_suite(void);
 Suite *bzimage_suite(void);
@@ -34,6 +35,7 @@ Suite *config_suite(void);
 Suite *config_devices_suite(void);
 Suite *conformance_suite(void);
 Suite *elf_suite(void);
+Suite *image_suite(void);
 Suite *initrd_suite(void);
 Suite *irq_suite(void);
 Suite *log_suite(void);
