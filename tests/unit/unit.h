@@ -42,6 +42,8 @@ Suite *pci_suite(void);
 Suite *power_suite(void);
 Suite *rtc_suite(void);
 Suite *stream_suite(void);
+Suite *stream_pty_suite(void);
+Suite *stream_unix_suite(void);
 Suite *testdev_suite(void);
 Suite *uart_suite(void);
 Suite *vq_suite(void);
