@@ -27,8 +27,8 @@ OBJS := $(SRCS:%.c=$(BUILD)/%.o)
 # All of it but main(), for the unit tests and fuzz targets.
 LIB  := $(filter-out $(BUILD)/vmm/main.o,$(OBJS))
 
-.PHONY: all help deps demo test unit fuzz bench-startup bench-boot initramfs install clean \
-        format format-check
+.PHONY: all help deps demo test unit fuzz bench-startup bench-boot bench-ring initramfs install \
+        clean format format-check
 all: $(BIN) initramfs
 
 help:
@@ -40,6 +40,7 @@ help:
 	@echo 'make fuzz           run the fuzz targets, FUZZ_TIME=60 seconds each'
 	@echo 'make bench-startup  time from exec to the first KVM_RUN, and memory, beside QEMU'
 	@echo 'make bench-boot     time to init in the lab host, beside QEMU'
+	@echo 'make bench-ring     nanoseconds and instructions a chain on the device side of a virtqueue'
 	@echo 'make install        into PREFIX=/usr/local'
 	@echo 'make format         format the sources; format-check: only look'
 	@echo 'make clean          remove what was built'

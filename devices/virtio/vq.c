@@ -31,6 +31,25 @@ struct vq_order {
 	bool put;
 };
 
+int vq_break(struct vq *q, const char *why)
+{
+	q->broken = why;
+	return -EINVAL;
+}
+
+void *vq_ptr_elsewhere(struct vq *q, u64 gpa, u64 len)
+{
+	void *host = mem_ptr(q->mem, gpa, len);
+
+	for (u32 i = 0; host && i < q->mem->nregions; i++) {
+		const struct mem_region *r = &q->mem->region[i];
+
+		if (range_inside(gpa, len, r->gpa, r->size))
+			q->region = r;
+	}
+	return host;
+}
+
 /* The host address of an area, or NULL. */
 static u8 *area(const struct vq *q, u64 gpa, u32 len, u32 align)
 {
@@ -49,6 +68,7 @@ int vq_start(struct vq *q, const struct mem *mem, const struct vq_cfg *cfg, stru
 		return -EINVAL;
 
 	q->mem = mem;
+	q->region = &mem->region[0];
 	q->cfg = *cfg;
 	format->areas(cfg, len, align);
 	q->desc = area(q, cfg->desc, len[0], align[0]);

@@ -4,7 +4,7 @@
  *
  * vq.c keeps the books (who is in flight, in which order, what is published); a format knows how its
  * ring looks. Both formats walk a guest's descriptors and add one after the other to a chain with
- * vq_chain_add(), which checks all that the formats have in common.
+ * vq_walk_add(), which checks all that the formats have in common.
  *
  * What the guest writes is loaded once, into a local: it may change at any moment. All sums are
  * checked against what we hold, never against a second look at the ring.
@@ -40,47 +40,68 @@ struct vq_format {
 
 extern const struct vq_format vq_split, vq_packed;
 
-/* The driver broke a rule. */
-static inline int vq_break(struct vq *q, const char *why)
+/* The driver broke a rule. Returns -EINVAL. */
+__attribute__((cold)) int vq_break(struct vq *q, const char *why);
+
+/*
+ * mem_ptr(), but quicker: nearly all buffers lie in one region, so that is where to look first.
+ * vq_ptr_elsewhere() asks mem_ptr().
+ */
+__attribute__((cold)) void *vq_ptr_elsewhere(struct vq *q, u64 gpa, u64 len);
+
+static inline void *vq_ptr(struct vq *q, u64 gpa, u64 len)
 {
-	q->broken = why;
-	return -EINVAL;
+	const struct mem_region *r = q->region;
+
+	if (range_inside(gpa, len, r->gpa, r->size))
+		return r->host + (gpa - r->gpa);
+	return vq_ptr_elsewhere(q, gpa, len);
 }
 
-/* Begin a chain. */
-static inline void vq_chain_begin(struct vq_chain *c)
-{
-	c->nout = c->nin = 0;
-	c->out_len = c->in_len = 0;
-}
+/*
+ * A chain on its way. A format walks the descriptors with one of these in its own frame, where the
+ * compiler keeps it in registers, and hands it over when it is complete.
+ */
+struct vq_walk {
+	u32 n, len;	   /* segments and bytes so far */
+	u32 nout, out_len; /* ... before the first writable one, */
+	bool writable;	   /* if there was one */
+};
 
 /* Add the buffer of one descriptor. Returns 0 or -EINVAL, and then the queue is broken. */
-static inline int vq_chain_add(struct vq *q, struct vq_chain *c, u64 addr, u32 len, bool writable)
+static inline int vq_walk_add(struct vq *q, struct vq_walk *w, const struct vq_chain *c, u64 addr,
+			      u32 len, bool writable)
 {
-	u32 n = c->nout + c->nin;
-	u32 total = c->out_len + c->in_len;
-	void *host;
+	void *host = vq_ptr(q, addr, len);
 
-	if (n == c->max)
+	if (w->n == c->max)
 		return vq_break(q, "a chain has more descriptors than the device allows");
-	if (len == 0)
+	if (!len)
 		return vq_break(q, "a descriptor has no length");
-	if (__builtin_add_overflow(total, len, &total)) /* 2.7.5.2 */
-		return vq_break(q, "a chain is longer than 32 bits can tell");
-	host = mem_ptr(q->mem, addr, len);
 	if (!host)
 		return vq_break(q, "a buffer is outside of memory");
-	if (writable) {
-		c->nin++;
-		c->in_len += len;
-	} else {
-		if (c->nin) /* 2.7.4.2, 2.8.17 */
+	if (writable != w->writable) {
+		if (!writable) /* 2.7.4.2, 2.8.17 */
 			return vq_break(q, "a readable descriptor follows a writable one");
-		c->nout++;
-		c->out_len += len;
+		w->writable = true;
+		w->nout = w->n;
+		w->out_len = w->len;
 	}
-	c->iov[n] = (struct iovec){ .iov_base = host, .iov_len = len };
+	if (__builtin_add_overflow(w->len, len, &w->len)) /* 2.7.5.2 */
+		return vq_break(q, "a chain is longer than 32 bits can tell");
+	c->iov[w->n++] = (struct iovec){ .iov_base = host, .iov_len = len };
 	return 0;
+}
+
+/* The chain is complete. It takes `ndesc` places in the ring. */
+static inline void vq_walk_end(const struct vq_walk *w, struct vq_chain *c, u16 id, u16 ndesc)
+{
+	c->nout = w->writable ? w->nout : w->n;
+	c->out_len = w->writable ? w->out_len : w->len;
+	c->nin = w->n - c->nout;
+	c->in_len = w->len - c->out_len;
+	c->id = id;
+	c->ndesc = ndesc;
 }
 
 /*
@@ -95,7 +116,7 @@ static inline const void *vq_table(struct vq *q, u64 addr, u32 len, u32 entry)
 		vq_break(q, "an indirect descriptor, which was not negotiated");
 	else if (len == 0 || len % entry)
 		vq_break(q, "an indirect table of no whole number of descriptors");
-	else if (!(table = mem_ptr(q->mem, addr, len)))
+	else if (!(table = vq_ptr(q, addr, len)))
 		vq_break(q, "an indirect table is outside of memory");
 	return table;
 }

@@ -117,11 +117,12 @@ static struct vring_packed_desc desc_load(const void *table, u32 i)
 }
 
 /* All of the indirect table that `d` names. */
-static int packed_indirect(struct vq *q, struct vq_chain *c, const struct vring_packed_desc *d)
+static inline int packed_indirect(struct vq *q, struct vq_walk *w, struct vq_chain *c,
+				  const struct vring_packed_desc *d)
 {
 	const void *table;
 
-	if (d->flags & VRING_DESC_F_NEXT || c->ndesc > 1) /* 2.8.19 */
+	if (d->flags & VRING_DESC_F_NEXT || w->n) /* 2.8.19 */
 		return vq_break(q, "an indirect descriptor in a list of others");
 	table = vq_table(q, d->addr, d->len, sizeof(*d));
 	if (!table)
@@ -130,37 +131,41 @@ static int packed_indirect(struct vq *q, struct vq_chain *c, const struct vring_
 		struct vring_packed_desc e = desc_load(table, i);
 
 		/* 2.8.7: flags but WRITE are ignored, so there is no table in a table. */
-		if (vq_chain_add(q, c, e.addr, e.len, e.flags & VRING_DESC_F_WRITE))
+		if (vq_walk_add(q, w, c, e.addr, e.len, e.flags & VRING_DESC_F_WRITE))
 			return -EINVAL;
 	}
 	return 0;
 }
 
-/* The list at `pos`, whose first descriptor has the flags `flags`. */
-static int packed_walk(struct vq *q, struct vq_chain *c, u16 pos, u16 flags)
+/* Get the list at pos.avail, whose first descriptor was seen to have these `flags`. */
+static int packed_walk(struct vq *q, struct vq_chain *c, u16 flags)
 {
-	for (c->ndesc = 1;; c->ndesc++) {
+	struct vq_walk w = { 0 };
+	u16 pos = q->pos.avail;
+
+	for (u32 ndesc = 1; ndesc <= q->room; ndesc++) {
 		struct vring_packed_desc d = desc_load(desc_of(q, pos), 0);
 
-		if (c->ndesc > q->room)
-			return vq_break(q, "a list of descriptors is longer than the free ring");
-		if (c->ndesc == 1)
-			d.flags = flags; /* what was seen is what counts */
-		else if (!is_available(d.flags, pos))
+		if (ndesc == 1)
+			d.flags = flags;
+		else if (!is_available(d.flags, pos)) /* 2.8.12 */
 			return vq_break(q, "a list goes on where nothing is available");
-
 		if (d.flags & VRING_DESC_F_INDIRECT) {
-			if (packed_indirect(q, c, &d))
+			if (packed_indirect(q, &w, c, &d))
 				return -EINVAL;
-		} else if (vq_chain_add(q, c, d.addr, d.len, d.flags & VRING_DESC_F_WRITE)) {
+		} else if (vq_walk_add(q, &w, c, d.addr, d.len, d.flags & VRING_DESC_F_WRITE)) {
 			return -EINVAL;
 		}
+		pos = pos_add(q, pos, 1);
 		if (!(d.flags & VRING_DESC_F_NEXT)) {
-			c->id = d.id;
+			if (d.id >= q->cfg.size)
+				return vq_break(q, "a buffer id is out of range");
+			vq_walk_end(&w, c, d.id, ndesc);
+			q->pos.avail = pos;
 			return 0;
 		}
-		pos = pos_add(q, pos, 1);
 	}
+	return vq_break(q, "a list is longer than the free part of the ring");
 }
 
 static int packed_get(struct vq *q, struct vq_chain *c)
@@ -170,12 +175,8 @@ static int packed_get(struct vq *q, struct vq_chain *c)
 
 	if (!is_available(flags, q->pos.avail))
 		return 0;
-	vq_chain_begin(c);
-	if (packed_walk(q, c, q->pos.avail, flags))
+	if (packed_walk(q, c, flags))
 		return -EINVAL;
-	if (c->id >= q->cfg.size)
-		return vq_break(q, "a buffer id is out of range");
-	q->pos.avail = pos_add(q, q->pos.avail, c->ndesc);
 	q->room -= c->ndesc;
 	return 1;
 }

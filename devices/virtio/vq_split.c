@@ -94,13 +94,14 @@ static int split_look(struct vq *q)
 	return 1;
 }
 
-/* All descriptors of the chain that begins at `i`. */
-static int split_walk(struct vq *q, struct vq_chain *c, u32 i)
+/* Get the chain that begins at `head`. */
+static int split_walk(struct vq *q, struct vq_chain *c, u16 head)
 {
+	struct vq_walk w = { 0 };
 	const void *table = q->desc;
-	u32 entries = q->cfg.size;
+	u32 entries = q->cfg.size, i = head;
 
-	for (u32 n = 0; n < q->cfg.size;) {
+	do {
 		struct vring_desc d;
 
 		if (i >= entries)
@@ -118,33 +119,30 @@ static int split_walk(struct vq *q, struct vq_chain *c, u32 i)
 			i = 0;
 			continue;
 		}
-		if (vq_chain_add(q, c, d.addr, d.len, d.flags & VRING_DESC_F_WRITE))
+		if (vq_walk_add(q, &w, c, d.addr, d.len, d.flags & VRING_DESC_F_WRITE))
 			return -EINVAL;
-		if (!(d.flags & VRING_DESC_F_NEXT))
+		if (!(d.flags & VRING_DESC_F_NEXT)) {
+			vq_walk_end(&w, c, head, 1);
 			return 0;
+		}
 		i = d.next;
-		n++;
-	}
+	} while (w.n < q->cfg.size);
 	return vq_break(q, "a chain loops, or is longer than the queue");
 }
 
 static int split_get(struct vq *q, struct vq_chain *c)
 {
-	u16 head;
+	u16 *ring = avail_of(q)->ring;
+	int found;
 
 	if (q->pos.avail == q->avail_seen) {
-		int found = split_look(q);
-
+		found = split_look(q);
 		if (found <= 0)
 			return found;
 	}
-	head = __atomic_load_n(&avail_of(q)->ring[q->pos.avail & (q->cfg.size - 1)],
-			       __ATOMIC_RELAXED);
-	vq_chain_begin(c);
-	if (split_walk(q, c, head))
+	if (split_walk(q, c,
+		       __atomic_load_n(&ring[q->pos.avail & (q->cfg.size - 1)], __ATOMIC_RELAXED)))
 		return -EINVAL;
-	c->id = head;
-	c->ndesc = 1;
 	q->pos.avail++;
 	q->room--;
 	return 1;

@@ -31,6 +31,7 @@
 #include <sys/uio.h>
 
 struct mem;
+struct mem_region;
 struct vq_format;
 struct vq_order;
 
@@ -92,13 +93,14 @@ struct vq {
 	u8 *desc, *driver, *device; /* the three areas, host addresses */
 
 	/* Queue's thread. */
-	struct vq_pos pos;	/* avail: next to get; used: next to put */
-	u16 avail_seen;		/* split: the driver's index when last looked at */
-	u16 published;		/* where `used` stood at the last vq_publish() */
-	u16 batch;		/* puts not yet published: ring places */
-	u16 room;		/* ring places that the driver may fill beyond pos.avail */
-	u16 inflight;		/* chains got and not put */
-	u16 head_flags;		/* packed: flags of the first descriptor of the batch */
+	const struct mem_region *region; /* where the last buffer was */
+	struct vq_pos pos;		 /* avail: next to get; used: next to put */
+	u16 avail_seen;			 /* split: the driver's index when last looked at */
+	u16 published;			 /* where `used` stood at the last vq_publish() */
+	u16 batch;			 /* puts not yet published: ring places */
+	u16 room;			 /* ring places that the driver may fill beyond pos.avail */
+	u16 inflight;			 /* chains got and not put */
+	u16 head_flags;			 /* packed: flags of the first descriptor of the batch */
 	u16 get_seq, put_seq;	/* order of gets, modulo size: next to get; in order: next to use */
 	struct vq_order *order; /* in order: what was put too early, cfg.size entries */
 	const char *broken;	/* why, or NULL */

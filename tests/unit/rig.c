@@ -229,6 +229,8 @@ void rig_init(struct rig *r)
 	ck_assert_int_eq(bus_create(&r->env.mmio, BUS_MMIO), 0);
 	ck_assert_int_eq(irqchip_create(&r->env.irqchip), 0);
 	ck_assert_int_eq(loop_create(&r->env.loop), 0);
+	r->env.io_loop = &r->env.loop;
+	r->env.nio_loops = 1;
 	irqchip_attach(r->env.irqchip, &fake_vm_ops, &r->vm);
 }
 
