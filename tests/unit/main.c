@@ -26,6 +26,7 @@ int main(void)
 	srunner_add_suite(sr, msix_suite());
 	srunner_add_suite(sr, testdev_suite());
 	srunner_add_suite(sr, conformance_suite());
+	srunner_add_suite(sr, console_suite());
 	srunner_add_suite(sr, uart_suite());
 	srunner_add_suite(sr, rtc_suite());
 	srunner_add_suite(sr, power_suite());

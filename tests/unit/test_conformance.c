@@ -16,6 +16,7 @@
 static const struct conformance_device *const devices[] = {
 	&conformance_rng,
 	&conformance_echo,
+	&conformance_console,
 };
 
 #define MODES	 (VDRV_BUSES * 2)

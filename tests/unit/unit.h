@@ -31,6 +31,7 @@ Suite *boot_suite(void);
 Suite *bus_suite(void);
 Suite *bzimage_suite(void);
 Suite *config_suite(void);
+Suite *console_suite(void);
 Suite *conformance_suite(void);
 Suite *elf_suite(void);
 Suite *initrd_suite(void);
