@@ -214,6 +214,11 @@ static void discover_cap(struct vdrv *d, u32 cap)
 	}
 }
 
+u32 vdrv_msi_data(const struct vdrv *d, u32 v)
+{
+	return d->slot << 8 | v;
+}
+
 static void msix_on(struct vdrv *d)
 {
 	u32 n = (cf8_get(d->rig, d->slot, d->cap_msix + PCI_MSIX_FLAGS, 2) & PCI_MSIX_FLAGS_QSIZE) +
@@ -223,7 +228,7 @@ static void msix_on(struct vdrv *d)
 	d->msix_table = bar_addr(d, table & PCI_MSIX_TABLE_BIR) + (table & PCI_MSIX_TABLE_OFFSET);
 	for (u32 v = 0; v < n; v++) {
 		mmio_set(d, d->msix_table + 16 * v, 8, VDRV_MSI_ADDR);
-		mmio_set(d, d->msix_table + 16 * v + 8, 8, VDRV_MSI_DATA + v);
+		mmio_set(d, d->msix_table + 16 * v + 8, 8, vdrv_msi_data(d, v));
 	}
 	cf8_set(d->rig, d->slot, d->cap_msix + PCI_MSIX_FLAGS, 2, PCI_MSIX_FLAGS_ENABLE);
 }
@@ -319,12 +324,6 @@ bool vdrv_queue_enabled(struct vdrv *d, u32 q)
 	return reg_get(d, &queue_enable);
 }
 
-static void set_vector(struct vdrv *d, u32 reg, u32 vector)
-{
-	mmio_set(d, d->common + reg, 2, vector);
-	ck_assert_uint_eq(mmio_get(d, d->common + reg, 2), vector);
-}
-
 void vdrv_queue_write(struct vdrv *d, u32 q, const struct vq_cfg *cfg)
 {
 	const u64 addr[3] = { cfg->desc, cfg->driver, cfg->device };
@@ -341,7 +340,7 @@ void vdrv_queue_write(struct vdrv *d, u32 q, const struct vq_cfg *cfg)
 			d->notify +
 			d->notify_mul * mmio_get(d, d->common + VIRTIO_PCI_COMMON_Q_NOFF, 2);
 	if (d->bus == VDRV_PCI_MSIX)
-		set_vector(d, VIRTIO_PCI_COMMON_Q_MSIX, 1 + q);
+		mmio_set(d, d->common + VIRTIO_PCI_COMMON_Q_MSIX, 2, 1 + q);
 	reg_set(d, &queue_enable, 1);
 }
 
@@ -396,7 +395,7 @@ void vdrv_queue_up(struct vdrv *d, u32 q, u16 size)
 void vdrv_driver_ok(struct vdrv *d)
 {
 	if (d->bus == VDRV_PCI_MSIX)
-		set_vector(d, VIRTIO_PCI_COMMON_MSIX, 0);
+		mmio_set(d, d->common + VIRTIO_PCI_COMMON_MSIX, 2, 0);
 	vdrv_set_status(d, vdrv_status(d) | VIRTIO_CONFIG_S_DRIVER_OK);
 }
 
@@ -526,7 +525,7 @@ static bool called(struct vdrv *d, u32 vector, u32 bit)
 	bool yes;
 
 	if (d->bus == VDRV_PCI_MSIX)
-		return fake_vm_count(&d->rig->r.vm, VDRV_MSI_ADDR, VDRV_MSI_DATA + vector) > 0;
+		return fake_vm_count(&d->rig->r.vm, VDRV_MSI_ADDR, vdrv_msi_data(d, vector)) > 0;
 	handle_wired(d);
 	yes = d->seen & bit;
 	d->seen &= ~bit;

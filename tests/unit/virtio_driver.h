@@ -137,6 +137,8 @@ bool vdrv_config_called(struct vdrv *d);
 /* Wait for such a call: fails the test if none comes. */
 void vdrv_wait_called(struct vdrv *d, u32 q);
 void vdrv_wait_config_called(struct vdrv *d);
+/* What vector `v` sends to VDRV_MSI_ADDR. */
+u32 vdrv_msi_data(const struct vdrv *d, u32 v);
 /* Is the wired interrupt high? */
 bool vdrv_level(struct vdrv *d);
 
