@@ -75,7 +75,6 @@ void console_rig_init(struct console_rig *c, int mode, u32 nports, bool threads)
 	struct virtio_dev *v = NULL;
 
 	memset(c, 0, sizeof(*c));
-	c->fds = open_fds();
 	vdrv_init(&c->d, mode % VDRV_BUSES, mode >= VDRV_BUSES);
 	if (threads)
 		vdrv_threads(&c->d);
@@ -85,23 +84,9 @@ void console_rig_init(struct console_rig *c, int mode, u32 nports, bool threads)
 
 void console_rig_free(struct console_rig *c)
 {
-	struct vdrv *d = &c->d;
-
-	/* In the machine's order: the device, the streams, the rest. */
-	if (d->threads) {
-		loop_stop(d->rig->r.env.loop);
-		loop_stop(d->io_loop);
-		loop_destroy(d->io_loop);
-		d->threads = false;
-	}
-	d->dev->ops->destroy(d->dev);
-	d->dev = NULL;
-	for (u32 i = 0; i < c->nports; i++)
-		stream_close(&c->s[i]);
-	/* vdrv_free() counts what is open, as of before the pipes. */
+	vdrv_unplug(&c->d);
 	console_unmake(c);
-	vdrv_free(d);
-	ck_assert_uint_eq(open_fds(), c->fds);
+	vdrv_free(&c->d);
 }
 
 int console_connect(struct console_rig *c, u32 port)

@@ -20,7 +20,6 @@
 #define CONSOLE_BUFS	   64
 
 struct console_rig {
-	u32 fds;
 	struct vdrv d;
 	u32 nports;
 	struct stream s[VIRTIO_CONSOLE_PORTS_MAX];

@@ -42,9 +42,10 @@ static void plug(int i, bool threads)
 
 static void unplug(void)
 {
-	vdrv_free(&d);
+	vdrv_unplug(&d);
 	if (dev->cleanup)
 		dev->cleanup();
+	vdrv_free(&d);
 }
 
 /* The device works: from whatever state to a request done. */

@@ -470,8 +470,7 @@ START_TEST(a_terminals_size_is_known_from_the_start)
 	vdrv_attach(&c.d, v);
 	ck_assert_uint_eq(vdrv_config(&c.d, CONFIG_COLS, 2), 101);
 	ck_assert_uint_eq(vdrv_config(&c.d, CONFIG_COLS + 2, 2), 37);
-	c.d.dev->ops->destroy(c.d.dev);
-	c.d.dev = NULL;
+	vdrv_unplug(&c.d);
 	stream_close(&c.s[0]);
 	stdio_end();
 	close(master);
@@ -496,6 +495,8 @@ START_TEST(the_emergency_register_never_waits)
 {
 	plug(_i, 1);
 	overfill();
+	while (stream_write(&c.s[0], "y", 1))
+		;
 	vdrv_set_config(&c.d, CONFIG_EMERG, 4, '!'); /* no room: lost, and nobody is held up */
 	ck_assert_ptr_null(strchr(shown(), '!'));
 	unplug();
