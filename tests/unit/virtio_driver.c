@@ -116,6 +116,7 @@ void vdrv_threads(struct vdrv *d)
 	ck_assert_int_eq(loop_create(&d->io_loop), 0);
 	ck_assert_int_eq(loop_start(d->io_loop, "io"), 0);
 	ck_assert_int_eq(loop_start(d->rig->r.env.loop, "main"), 0);
+	d->main_runs = true;
 	d->rig->r.env.io_loop = &d->io_loop;
 }
 
@@ -149,15 +150,25 @@ static void rings_free(struct vdrv *d)
 	}
 }
 
-void vdrv_free(struct vdrv *d)
+void vdrv_unplug(struct vdrv *d)
 {
+	if (d->main_runs)
+		loop_stop(d->rig->r.env.loop);
+	d->main_runs = false;
 	if (d->dev)
 		d->dev->ops->destroy(d->dev);
+	d->dev = NULL;
+}
+
+void vdrv_free(struct vdrv *d)
+{
+	vdrv_unplug(d);
 	rings_free(d);
 	if (d->owns_rig) {
 		if (d->threads) {
+	if (d->rig == &d->own_rig) {
+		if (d->io_loop) {
 			loop_stop(d->io_loop);
-			loop_stop(d->rig->r.env.loop);
 			loop_destroy(d->io_loop);
 		}
 		pci_rig_free(d->rig);
