@@ -114,12 +114,17 @@ static u32 take_all(u32 want)
 	return n;
 }
 
-/* 2.6.7: all that a driver can say about interrupts, counted. */
+/*
+ * 2.6.7: all that a driver can say about interrupts, counted. One that was asked for, and then was not
+ * needed because the chain was there already, may be on its way still: it does not count.
+ */
 static void test_interrupts(void)
 {
-	u32 n = q.size, before = q.calls;
+	u32 n = q.size, before;
 
 	virtq_call_after(&q, 0);
+	wait_a_little();
+	before = q.calls;
 	ask(n);
 	tap_eq(take_all(n), n, "a ring full of buffers comes back by polling");
 	wait_a_little();
