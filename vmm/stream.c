@@ -1,23 +1,28 @@
 // SPDX-License-Identifier: MIT
 /*
- * stream.c - byte streams over file descriptors. See stream.h.
+ * stream.c - byte streams over file descriptors: standard streams and files, and what all streams
+ * have in common. See stream.h.
  *
  * How it works: O_NONBLOCK belongs to the open file, which standard input and output share with
  * the shell that started us, so it is not ours to set; a terminal or pipe is opened anew through
  * /proc/self/fd instead. What epoll does not take (a regular file, /dev/null) is always ready: an
- * eventfd that always is stands in for it.
+ * eventfd that always is stands in for it. Streams at whose other end people come and go are told
+ * apart by s->kind: see stream_kind.h.
  */
 #include "minivmm/stream.h"
 #include "minivmm/log.h"
+#include "vmm/stream_kind.h"
 #include "vmm/terminal.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -31,22 +36,63 @@ static void in_ready(struct loop_fd *lf, u32 events)
 	s->readable(s);
 }
 
+/* Whoever was at the other end seems to have left. */
+static void hang_up(struct stream *s)
+{
+	bool left = false;
+
+	pthread_mutex_lock(&s->lock);
+	if (s->connected) {
+		s->kind->hung_up(s);
+		left = !s->connected;
+	}
+	pthread_mutex_unlock(&s->lock);
+	if (left && s->connection)
+		s->connection(s);
+}
+
 static void out_ready(struct loop_fd *lf, u32 events)
 {
 	struct stream *s = container_of(lf, struct stream, out);
 
+	if (s->kind && (events & (EPOLLHUP | EPOLLERR)))
+		hang_up(s); /* what the owner has yet to write, `bottomless` will take */
+	else
+		s->writable(s);
+}
+
+static void bottomless_ready(struct loop_fd *lf, u32 events)
+{
+	struct stream *s = container_of(lf, struct stream, bottomless);
+
 	(void)events;
 	s->writable(s);
+}
+
+static void door_ready(struct loop_fd *lf, u32 events)
+{
+	struct stream *s = container_of(lf, struct stream, door);
+	bool came;
+
+	(void)events;
+	pthread_mutex_lock(&s->lock);
+	came = s->kind->opened(s);
+	pthread_mutex_unlock(&s->lock);
+	if (came && s->connection)
+		s->connection(s);
 }
 
 void stream_init(struct stream *s, struct loop *loop)
 {
 	*s = (struct stream){
 		.loop = loop,
+		.lock = PTHREAD_MUTEX_INITIALIZER,
 		.in_fd = -1,
 		.out_fd = -1,
 		.in = { .fd = -1, .ready = in_ready },
 		.out = { .fd = -1, .ready = out_ready },
+		.door = { .fd = -1, .ready = door_ready },
+		.bottomless = { .fd = -1, .ready = bottomless_ready },
 	};
 }
 
@@ -101,6 +147,66 @@ int stream_open_file(struct stream *s, const char *path)
 	return 0;
 }
 
+int stream_kind_init(struct stream *s, const struct stream_kind *kind)
+{
+	s->kind = kind;
+	s->bottomless.fd = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (s->bottomless.fd < 0)
+		return -errno;
+	return loop_add(s->loop, &s->door, EPOLLIN);
+}
+
+void stream_came(struct stream *s)
+{
+	s->connected = true;
+	s->out.fd = s->out_fd;
+	loop_del(s->loop, &s->bottomless);
+	loop_add(s->loop, &s->out, s->want_write ? EPOLLOUT : 0);
+}
+
+void stream_left(struct stream *s)
+{
+	s->connected = false;
+	loop_del(s->loop, &s->out);
+	if (s->want_write)
+		loop_add(s->loop, &s->bottomless, EPOLLIN);
+}
+
+void stream_set_input(struct stream *s, int fd)
+{
+	if (s->in_fd >= 0) {
+		loop_forget(s->loop, &s->in);
+		close(s->in_fd);
+	}
+	s->in_fd = fd;
+	s->in.fd = fd;
+	if (fd >= 0 && s->want_read)
+		loop_add(s->loop, &s->in, EPOLLIN);
+}
+
+int stream_owns_path(struct stream *s, const char *path)
+{
+	struct stat st;
+
+	if (lstat(path, &st) < 0)
+		return -errno;
+	s->path = strdup(path);
+	s->path_dev = st.st_dev;
+	s->path_ino = st.st_ino;
+	return s->path ? 0 : -ENOMEM;
+}
+
+static void remove_path(struct stream *s)
+{
+	struct stat st;
+
+	if (s->path && lstat(s->path, &st) == 0 && st.st_dev == s->path_dev &&
+	    st.st_ino == s->path_ino)
+		unlink(s->path);
+	free(s->path);
+	s->path = NULL;
+}
+
 static void close_side(struct stream *s, struct loop_fd *lf, int *fd)
 {
 	if (lf->fd >= 0)
@@ -113,12 +219,26 @@ static void close_side(struct stream *s, struct loop_fd *lf, int *fd)
 	*fd = -1;
 }
 
+static void close_fd(struct stream *s, struct loop_fd *lf)
+{
+	if (lf->fd < 0)
+		return;
+	loop_del(s->loop, lf);
+	close(lf->fd);
+	lf->fd = -1;
+}
+
 void stream_close(struct stream *s)
 {
 	if (!s->loop)
 		return;
+	remove_path(s);
 	close_side(s, &s->in, &s->in_fd);
 	close_side(s, &s->out, &s->out_fd);
+	close_fd(s, &s->door);
+	close_fd(s, &s->bottomless);
+	s->kind = NULL;
+	s->connected = false;
 	if (s->terminal)
 		terminal_restore();
 	s->terminal = false;
@@ -134,9 +254,11 @@ static void watch(struct stream *s, struct loop_fd *lf, u32 events)
 	}
 }
 
-void stream_want_read(struct stream *s, bool want)
+static void want_read(struct stream *s, bool want)
 {
-	if (s->in_fd < 0 || want == s->want_read)
+	if (s->in_fd < 0 && !s->kind)
+		return;
+	if (want == s->want_read)
 		return;
 	s->want_read = want;
 	if (want)
@@ -145,15 +267,43 @@ void stream_want_read(struct stream *s, bool want)
 		loop_forget(s->loop, &s->in);
 }
 
-void stream_want_write(struct stream *s, bool want)
+void stream_want_read(struct stream *s, bool want)
 {
-	if (s->out_fd < 0 || want == s->want_write)
+	pthread_mutex_lock(&s->lock);
+	want_read(s, want);
+	pthread_mutex_unlock(&s->lock);
+}
+
+static void want_write(struct stream *s, bool want)
+{
+	struct loop_fd *lf = s->kind && !s->connected ? &s->bottomless : &s->out;
+
+	if (lf->fd < 0 || want == s->want_write)
 		return;
 	s->want_write = want;
-	if (want)
-		watch(s, &s->out, EPOLLOUT);
+	if (s->connected)
+		loop_mod(s->loop, lf, want ? EPOLLOUT : 0);
+	else if (want)
+		watch(s, lf, s->kind ? EPOLLIN : EPOLLOUT);
 	else
-		loop_forget(s->loop, &s->out);
+		loop_forget(s->loop, lf);
+}
+
+void stream_want_write(struct stream *s, bool want)
+{
+	pthread_mutex_lock(&s->lock);
+	want_write(s, want);
+	pthread_mutex_unlock(&s->lock);
+}
+
+bool stream_connected(struct stream *s)
+{
+	bool connected;
+
+	pthread_mutex_lock(&s->lock);
+	connected = !s->kind || s->connected;
+	pthread_mutex_unlock(&s->lock);
+	return connected;
 }
 
 /* Take the escape key and what follows it out of the input. Returns what is left. */
@@ -177,25 +327,43 @@ static size_t filter_escape(struct stream *s, u8 *buf, size_t len)
 	return kept;
 }
 
-size_t stream_read(struct stream *s, void *buf, size_t len)
+/* The end, or the other side has gone. */
+static void end_input(struct stream *s)
+{
+	if (s->kind) {
+		s->kind->input_ended(s);
+		return;
+	}
+	want_read(s, false);
+	close(s->in_fd);
+	if (s->in.fd != s->in_fd)
+		close(s->in.fd);
+	s->in_fd = -1;
+	s->in.fd = -1;
+}
+
+static size_t read_some(struct stream *s, void *buf, size_t len)
 {
 	ssize_t n;
 
 	if (s->in_fd < 0 || !len)
 		return 0;
 	n = read(s->in_fd, buf, len);
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return 0;
-	if (n <= 0) { /* the end, or the other side has gone */
-		stream_want_read(s, false);
-		close(s->in_fd);
-		if (s->in.fd != s->in_fd)
-			close(s->in.fd);
-		s->in_fd = -1;
-		s->in.fd = -1;
-		return 0;
-	}
-	return s->terminal && s->command ? filter_escape(s, buf, n) : (size_t)n;
+	if (n > 0)
+		return n;
+	if (n == 0 || (errno != EAGAIN && errno != EINTR))
+		end_input(s);
+	return 0;
+}
+
+size_t stream_read(struct stream *s, void *buf, size_t len)
+{
+	size_t n;
+
+	pthread_mutex_lock(&s->lock);
+	n = read_some(s, buf, len);
+	pthread_mutex_unlock(&s->lock);
+	return s->terminal && s->command ? filter_escape(s, buf, n) : n;
 }
 
 static bool has_room(int fd)
@@ -205,11 +373,11 @@ static bool has_room(int fd)
 	return poll(&p, 1, 0) == 1;
 }
 
-size_t stream_write(struct stream *s, const void *buf, size_t len)
+static size_t write_some(struct stream *s, const void *buf, size_t len)
 {
 	ssize_t n;
 
-	if (s->out_fd < 0 || !len)
+	if (s->out_fd < 0 || (s->kind && !s->connected) || !len)
 		return len;
 	/* What could not be opened anew might block: then one byte at a time, if there is room. */
 	if (s->out_may_block) {
@@ -221,4 +389,29 @@ size_t stream_write(struct stream *s, const void *buf, size_t len)
 	if (n < 0)
 		return errno == EAGAIN || errno == EINTR ? 0 : len;
 	return n;
+}
+
+size_t stream_write(struct stream *s, const void *buf, size_t len)
+{
+	size_t n;
+
+	pthread_mutex_lock(&s->lock);
+	n = write_some(s, buf, len);
+	pthread_mutex_unlock(&s->lock);
+	return n;
+}
+
+int stream_window_size(struct stream *s, u16 *columns, u16 *rows)
+{
+	struct winsize size = { 0 };
+
+	pthread_mutex_lock(&s->lock);
+	if (ioctl(s->out_fd, TIOCGWINSZ, &size) < 0)
+		ioctl(s->in_fd, TIOCGWINSZ, &size);
+	pthread_mutex_unlock(&s->lock);
+	if (!size.ws_col || !size.ws_row)
+		return -ENOTTY;
+	*columns = size.ws_col;
+	*rows = size.ws_row;
+	return 0;
 }

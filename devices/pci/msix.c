@@ -214,6 +214,18 @@ void pci_irq_bind(struct pci_dev *d, u32 src, u32 vector)
 	pci_host_unlock(d->host);
 }
 
+void pci_irq_reset(struct pci_dev *d, u32 src)
+{
+	struct pci_source *s = &d->source[src];
+
+	pci_host_lock(d->host);
+	irq_mask(&s->irq);
+	irq_clear(&s->irq);
+	s->vector = PCI_NO_VECTOR;
+	route_source(s);
+	pci_host_unlock(d->host);
+}
+
 /* The guest wrote the capability's message control: enable or function mask may have changed. */
 void pci_msix_control_written(struct pci_dev *d)
 {

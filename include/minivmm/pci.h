@@ -125,6 +125,9 @@ struct irq *pci_irq(struct pci_dev *d, u32 src);
 /* Bind a source to a vector of the MSI-X table, or to PCI_NO_VECTOR: then it is never sent. */
 void pci_irq_bind(struct pci_dev *d, u32 src, u32 vector);
 
+/* Bind it to no vector and drop what is pending: this function of the device was reset. */
+void pci_irq_reset(struct pci_dev *d, u32 src);
+
 /* Pull the INTx pin, or let go. Nothing reaches the guest while it has disabled INTx or uses
  * MSI-X. Any thread. */
 void pci_intx_set(struct pci_dev *d, bool high);

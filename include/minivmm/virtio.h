@@ -12,10 +12,11 @@
  * A device type embeds a `struct virtio_dev` and gives a table of hooks. It knows neither its
  * transport nor who runs its data path; with the in-process one, serve() is called.
  *
- * Threads: registers are accessed by vCPUs, under `lock`. Each queue belongs to one event loop, on
- * which serve() and quiesce() run. A thread that holds `lock` waits for those loops, so a loop never
- * takes it: what a loop needs of the common part (status, configuration space) is atomic or under
- * `config_lock`, behind which nobody waits for anything.
+ * Threads: registers are accessed by vCPUs, under `lock`, and so are the hooks called that run on a
+ * vCPU's thread. Each queue belongs to one event loop, on which serve() and quiesce() run. A thread
+ * that holds `lock` waits for those loops, so a loop never takes it: what a loop needs of the common
+ * part (status, configuration space) is atomic or under `config_lock`, behind which nobody waits for
+ * anything.
  */
 #ifndef MINIVMM_VIRTIO_H
 #define MINIVMM_VIRTIO_H
@@ -31,6 +32,10 @@
 #define VIRTIO_QUEUES_MAX   63 /* one MSI-X vector and doorbell each, and one for the configuration */
 #define VIRTIO_CONFIG_MAX   256
 #define VIRTIO_FEATURE(bit) (1ULL << (bit))
+
+/* Interrupt status: the same bits in both transports (4.1.4.5, 4.2.2). */
+#define VIRTIO_ISR_QUEUE  1
+#define VIRTIO_ISR_CONFIG 2
 
 struct virtio_dev;
 struct virtio_queue;
@@ -68,8 +73,8 @@ struct virtio_ops {
 	 * loop.
 	 */
 	void (*quiesce)(struct virtio_dev *v, struct virtio_queue *q);
-	/* Status 0 was written or the machine is reset: state and v->config as after creation. The
-	 * queues are stopped. NULL: nothing to do. */
+	/* Status 0 was written or the machine is reset: state and v->config (under config_lock) as
+	 * after creation. The queues are stopped. NULL: nothing to do. */
 	void (*reset)(struct virtio_dev *v);
 	/* Free what the type has, and `v` itself. Queues are stopped, virtio_dev_destroy() is the
 	 * hook's to call. */
@@ -110,16 +115,20 @@ struct virtio_dev {
 	/* Under `lock`. */
 	pthread_mutex_t lock;
 	u64 driver_features; /* as written so far */
-	u64 features;	     /* negotiated: valid from FEATURES_OK on */
+	bool paused;
 
-	/* Atomic. */
-	u32 status; /* VIRTIO_CONFIG_S_... */
+	/* Read atomically. */
+	u64 features; /* negotiated, 0 until FEATURES_OK; written under `lock` */
+	u32 status;   /* VIRTIO_CONFIG_S_...; written under `config_lock` */
+	u32 isr;      /* VIRTIO_ISR_...; written atomically */
 
 	/* Under `config_lock`. */
 	pthread_mutex_t config_lock;
 	u8 config[VIRTIO_CONFIG_MAX];
 	u8 config_writable[VIRTIO_CONFIG_MAX]; /* the bits that the driver may write */
 	u32 config_generation;
+	bool config_changed; /* since the driver last read some of it */
+	u32 complaints;	     /* lines logged about the driver */
 };
 
 /* ---- for device types ---- */
@@ -137,15 +146,16 @@ void virtio_dev_destroy(struct virtio_dev *v);
 /* Has the driver accepted feature `bit`? From driver_ok() on; any thread until reset. */
 static inline bool virtio_has_feature(const struct virtio_dev *v, u32 bit)
 {
-	return v->features & VIRTIO_FEATURE(bit);
+	return __atomic_load_n(&v->features, __ATOMIC_RELAXED) & VIRTIO_FEATURE(bit);
 }
 
 /* Change [off, off + len) of the configuration space and tell the driver. Any thread. */
 void virtio_config_update(struct virtio_dev *v, u32 off, const void *buf, u32 len);
 
 /*
- * The driver broke a rule: DEVICE_NEEDS_RESET, a notification, one line in the log (the first time).
- * Its queues give nothing more. Any thread; a broken ring is reported by the data path itself.
+ * The driver broke a rule: DEVICE_NEEDS_RESET, a notification, one line in the log (the first time
+ * since its reset). serve() is not called any more. Any thread, but none that holds config_lock; a
+ * broken ring is reported by the data path itself.
  */
 void virtio_needs_reset(struct virtio_dev *v, const char *why);
 
@@ -191,7 +201,17 @@ void virtio_queue_enable(struct virtio_dev *v, u32 index);
  * guest memory. */
 void virtio_queue_reset(struct virtio_dev *v, u32 index);
 
-/* The driver kicked queue `index`, by a way that is not a doorbell. */
+/* The driver kicked queue `index`, by a way that is not a doorbell; or serve() wants to be called
+ * again, after the loop's other work. Any thread. */
 void virtio_queue_kick(struct virtio_dev *v, u32 index);
+
+/* ---- for whoever moves the rings elsewhere ---- */
+
+/*
+ * Stop all queues, each where it stands (q->pos), without the driver noticing: its kicks wait. Until
+ * virtio_resume() none runs, whatever the driver writes. Threads as virtio_status_write().
+ */
+void virtio_pause(struct virtio_dev *v);
+void virtio_resume(struct virtio_dev *v);
 
 #endif

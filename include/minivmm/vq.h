@@ -74,7 +74,7 @@ struct vq_chain {
 	/* The queue's own. */
 	u16 id;	   /* split: head descriptor; packed: buffer id */
 	u16 ndesc; /* places taken in the ring */
-	u16 seq;   /* its place in the order of gets */
+	u16 seq;   /* its place in the order of gets, modulo the queue's size */
 };
 
 /* Totals since vq_start(). */
@@ -96,19 +96,21 @@ struct vq {
 	u16 avail_seen;		/* split: the driver's index when last looked at */
 	u16 published;		/* where `used` stood at the last vq_publish() */
 	u16 batch;		/* puts not yet published: ring places */
+	u16 room;		/* ring places that the driver may fill beyond pos.avail */
 	u16 inflight;		/* chains got and not put */
 	u16 head_flags;		/* packed: flags of the first descriptor of the batch */
-	u16 put_seq, get_seq;	/* in order: next to hand out, next to put */
+	u16 get_seq, put_seq;	/* order of gets, modulo size: next to get; in order: next to use */
 	struct vq_order *order; /* in order: what was put too early, cfg.size entries */
 	const char *broken;	/* why, or NULL */
 	struct vq_stats stats;
 };
 
 /*
- * Begin at `pos` (vq_pos_initial() for a new ring). `callfd` is the eventfd that calls the driver,
- * or -1: nobody is called. `q` needs no initialisation but must not be running.
- * Returns 0, -EINVAL (size not allowed), -EFAULT (an area is misaligned or not in guest memory;
- * 2.7 and 2.8 give the alignments) or -ENOMEM.
+ * Begin at `pos` (vq_pos_initial() for a new ring), where nothing is in flight. `callfd` is the
+ * eventfd that calls the driver, or -1: nobody is called. `q` needs no initialisation but must not
+ * be running. Whether the driver kicks is left as it was: get what is there and vq_rearm().
+ * Returns 0, -EINVAL (size or position not allowed), -EFAULT (an area is misaligned or not in guest
+ * memory; 2.7 and 2.8 give the alignments) or -ENOMEM.
  */
 int vq_start(struct vq *q, const struct mem *mem, const struct vq_cfg *cfg, struct vq_pos pos,
 	     int callfd);
@@ -120,13 +122,14 @@ int vq_start(struct vq *q, const struct mem *mem, const struct vq_cfg *cfg, stru
 struct vq_pos vq_stop(struct vq *q);
 
 /*
- * The next available chain. Returns 1 and the chain, 0 if there is none, or -EINVAL once if the
- * driver broke a rule, or if the chain has more than c->max segments; from then on 0.
+ * The next available chain; it has at least one segment, and none is empty. Returns 1 and the chain,
+ * 0 if there is none, or -EINVAL once if the driver broke a rule, or if the chain has more than
+ * c->max segments; from then on 0. Never are more than cfg.size chains in flight.
  */
 int vq_get(struct vq *q, struct vq_chain *c);
 
-/* Give back the chain got last and neither put nor given back: vq_get() will give it again. Several
- * in the reverse order of their gets. */
+/* Give back the chain got last: vq_get() will give it again. Several in the reverse order of their
+ * gets; none that was got after them may have been put. */
 void vq_unget(struct vq *q, const struct vq_chain *c);
 
 /*

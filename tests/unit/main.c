@@ -26,6 +26,7 @@ int main(void)
 	srunner_add_suite(sr, uart_suite());
 	srunner_add_suite(sr, rtc_suite());
 	srunner_add_suite(sr, power_suite());
+	srunner_add_suite(sr, vq_suite());
 	srunner_add_suite(sr, initrd_suite());
 	srunner_add_suite(sr, boot_suite());
 	srunner_add_suite(sr, bzimage_suite());
@@ -33,6 +34,7 @@ int main(void)
 	srunner_add_suite(sr, aml_suite());
 	srunner_add_suite(sr, acpi_suite());
 	srunner_add_suite(sr, config_suite());
+	srunner_add_suite(sr, config_devices_suite());
 	srunner_run_all(sr, CK_ENV);
 	failed = srunner_ntests_failed(sr);
 	srunner_free(sr);

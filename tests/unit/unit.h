@@ -31,6 +31,7 @@ Suite *boot_suite(void);
 Suite *bus_suite(void);
 Suite *bzimage_suite(void);
 Suite *config_suite(void);
+Suite *config_devices_suite(void);
 Suite *elf_suite(void);
 Suite *initrd_suite(void);
 Suite *irq_suite(void);
@@ -44,6 +45,7 @@ Suite *rtc_suite(void);
 Suite *stream_suite(void);
 Suite *testdev_suite(void);
 Suite *uart_suite(void);
+Suite *vq_suite(void);
 
 /* End a test that can't run on this machine: tests/unit/run counts it as skipped. Inside the
  * test's own function. */

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: MIT
+/*
+ * inproc.c - the in-process data path: a queue served by an event loop of our own. See inproc.h.
+ *
+ * How it works: the loop watches the queue's kick eventfd. At a kick the queue asks for no further
+ * ones (2.7.7, 2.8.10) and the device type serves it, until vq_rearm() says that all is done. A start
+ * kicks once itself, since the driver may have kicked whoever had the ring before, or before anybody
+ * listened. Kicks that come while nobody watches wait in the eventfd.
+ *
+ * Threads: all but the outermost functions run on the queue's loop.
+ */
+#include "devices/datapath/inproc.h"
+
+#include <linux/virtio_config.h>
+#include <stdio.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+
+void inproc_check(struct virtio_queue *q)
+{
+	const char *broken = vq_broken(&q->vq);
+	char why[128];
+
+	if (!broken)
+		return;
+	snprintf(why, sizeof(why), "queue %u: %s", q->index, broken);
+	virtio_needs_reset(q->dev, why);
+}
+
+static void kick_ready(struct loop_fd *lf, u32 events)
+{
+	struct virtio_queue *q = container_of(lf, struct virtio_queue, kick);
+	eventfd_t n;
+
+	(void)events;
+	if (eventfd_read(q->kickfd, &n) < 0)
+		return;
+	if (virtio_status_read(q->dev) & VIRTIO_CONFIG_S_NEEDS_RESET)
+		return; /* one queue broken: the others of its device rest, too */
+	vq_disarm(&q->vq);
+	q->dev->ops->serve(q->dev, q);
+	inproc_check(q);
+}
+
+struct transfer {
+	struct virtio_queue *q;
+	const struct vq_cfg *cfg;
+	struct vq_pos pos;
+	int err;
+};
+
+static void start_on_loop(void *arg)
+{
+	struct transfer *t = arg;
+	struct virtio_queue *q = t->q;
+
+	t->err = vq_start(&q->vq, q->dev->env->mem, t->cfg, t->pos, irq_fd(q->call));
+	if (t->err)
+		return;
+	q->kick = (struct loop_fd){ .fd = q->kickfd, .ready = kick_ready };
+	t->err = loop_add(q->loop, &q->kick, EPOLLIN);
+	if (t->err)
+		vq_stop(&q->vq);
+	else
+		eventfd_write(q->kickfd, 1);
+}
+
+int inproc_start(struct virtio_queue *q, const struct vq_cfg *cfg, struct vq_pos pos)
+{
+	struct transfer t = { .q = q, .cfg = cfg, .pos = pos };
+
+	loop_call(q->loop, start_on_loop, &t);
+	q->running = !t.err;
+	return t.err;
+}
+
+static void stop_on_loop(void *arg)
+{
+	struct transfer *t = arg;
+	struct virtio_queue *q = t->q;
+
+	loop_del(q->loop, &q->kick);
+	if (q->dev->ops->quiesce)
+		q->dev->ops->quiesce(q->dev, q);
+	t->pos = vq_stop(&q->vq);
+}
+
+struct vq_pos inproc_stop(struct virtio_queue *q)
+{
+	struct transfer t = { .q = q };
+
+	loop_call(q->loop, stop_on_loop, &t);
+	q->running = false;
+	return t.pos;
+}

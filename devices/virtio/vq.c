@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: MIT
+/*
+ * vq.c - a virtqueue from the device's side: what both ring formats have in common. See vq.h.
+ *
+ * How it works: a ring of `size` places is a circle on which four positions follow each other:
+ *
+ *	  published        pos.used             pos.avail          driver's own
+ *	      │<── batch ──>│<──── in flight ────>│<── available ──>│
+ *	      │<────────────── size - room ──────>│<──── at most room ────>│
+ *
+ * A chain takes one place (split) or as many as it has descriptors (packed). The driver may fill a
+ * place anew only after it has seen it used, so what it makes available must fit into `room`: that
+ * one number bounds the chains in flight, and with them everything here, whatever the guest does.
+ *
+ * In order (2.7.9, 2.8.8): chains are numbered as they are got. One that is put before its turn
+ * waits in order[] until those before it are put; then all that waited behind follow.
+ *
+ * Threads: see vq.h. Memory shared with the driver is touched in vq_split.c and vq_packed.c only.
+ */
+#include "devices/virtio/vq_internal.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+
+/* A chain that was put too early. */
+struct vq_order {
+	u32 written;
+	u16 id, ndesc;
+	bool put;
+};
+
+/* The host address of an area, or NULL. */
+static u8 *area(const struct vq *q, u64 gpa, u32 len, u32 align)
+{
+	return gpa % align ? NULL : mem_ptr(q->mem, gpa, len);
+}
+
+int vq_start(struct vq *q, const struct mem *mem, const struct vq_cfg *cfg, struct vq_pos pos,
+	     int callfd)
+{
+	const struct vq_format *format = cfg->packed ? &vq_packed : &vq_split;
+	u32 len[3], align[3];
+
+	memset(q, 0, sizeof(*q));
+	q->callfd = -1;
+	if (!cfg->size || cfg->size > VQ_SIZE_MAX || !format->valid(cfg, pos))
+		return -EINVAL;
+
+	q->mem = mem;
+	q->cfg = *cfg;
+	format->areas(cfg, len, align);
+	q->desc = area(q, cfg->desc, len[0], align[0]);
+	q->driver = area(q, cfg->driver, len[1], align[1]);
+	q->device = area(q, cfg->device, len[2], align[2]);
+	if (!q->desc || !q->driver || !q->device)
+		return -EFAULT;
+	if (cfg->in_order) {
+		q->order = calloc(cfg->size, sizeof(*q->order));
+		if (!q->order)
+			return -ENOMEM;
+	}
+
+	q->pos = pos;
+	q->avail_seen = pos.avail;
+	q->published = pos.used;
+	q->room = cfg->size;
+	q->callfd = callfd;
+	q->format = format;
+	return 0;
+}
+
+struct vq_pos vq_stop(struct vq *q)
+{
+	assert(q->format && !q->inflight);
+	vq_publish(q);
+	free(q->order);
+	q->order = NULL;
+	q->format = NULL;
+	return q->pos;
+}
+
+/* The number after `seq`. */
+static u16 seq_after(const struct vq *q, u16 seq)
+{
+	return seq + 1 == q->cfg.size ? 0 : seq + 1;
+}
+
+int vq_get(struct vq *q, struct vq_chain *c)
+{
+	int got;
+
+	if (q->broken)
+		return 0;
+	got = q->format->get(q, c);
+	if (got > 0) {
+		c->seq = q->get_seq;
+		q->get_seq = seq_after(q, q->get_seq);
+		q->inflight++;
+	}
+	return got;
+}
+
+void vq_unget(struct vq *q, const struct vq_chain *c)
+{
+	assert(q->inflight && seq_after(q, c->seq) == q->get_seq);
+	q->get_seq = c->seq;
+	q->inflight--;
+	q->format->unget(q, c);
+}
+
+static void put_in_order(struct vq *q, const struct vq_chain *c, u32 written)
+{
+	struct vq_order *o = &q->order[c->seq];
+
+	assert(!o->put);
+	*o = (struct vq_order){ .written = written, .id = c->id, .ndesc = c->ndesc, .put = true };
+	for (o = &q->order[q->put_seq]; o->put; o = &q->order[q->put_seq]) {
+		o->put = false;
+		q->format->put(q, o->id, o->ndesc, o->written);
+		q->put_seq = seq_after(q, q->put_seq);
+	}
+}
+
+void vq_put(struct vq *q, const struct vq_chain *c, u32 written)
+{
+	assert(q->inflight && written <= c->in_len);
+	q->inflight--;
+	q->stats.chains++;
+	if (q->cfg.in_order)
+		put_in_order(q, c, written);
+	else
+		q->format->put(q, c->id, c->ndesc, written);
+}
+
+bool vq_publish(struct vq *q)
+{
+	bool call;
+
+	if (!q->batch)
+		return false;
+	call = q->format->publish(q);
+	q->published = q->pos.used;
+	q->room += q->batch;
+	q->batch = 0;
+	if (!call || q->callfd < 0)
+		return false;
+	eventfd_write(q->callfd, 1); /* can't fail but if a call is waiting already */
+	q->stats.calls++;
+	return true;
+}
+
+void vq_disarm(struct vq *q)
+{
+	q->format->disarm(q);
+}
+
+bool vq_rearm(struct vq *q)
+{
+	return !q->broken && q->format->rearm(q);
+}
+
+bool vq_ready(struct vq *q)
+{
+	return !q->broken && q->format->ready(q);
+}

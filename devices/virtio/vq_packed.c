@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: MIT
+/*
+ * vq_packed.c - the packed ring, device side. Virtual I/O Device (VIRTIO) 1.2, section 2.8.
+ *
+ * How it works: one ring of descriptors that both sides write, and a word for each side's wish on
+ * notifications.
+ *
+ *	descriptor ring		both      size x { addr, len, id, flags }
+ *	driver event area	driver    off_wrap, flags: when to call
+ *	device event area	device    off_wrap, flags: when to kick
+ *
+ * The driver fills places one after the other. A list of descriptors takes successive places, all
+ * but the last with NEXT; or one place names an indirect table. The device writes one used descriptor
+ * for it, with the id of the list, into the next place not yet used, and skips as many places as the
+ * list had. Each side counts its laps by one bit, the wrap counter, which begins with 1:
+ *
+ *	flags AVAIL  USED
+ *	      wrap   !wrap	available in the lap `wrap`
+ *	      wrap   wrap	used in the lap `wrap`
+ *
+ * Barriers. Flags hand the data over, by store-release and load-acquire:
+ *
+ *	available	driver's publication	packed_get()
+ *	used		packed_publish()	driver's look
+ *
+ * Only the flags of the first descriptor are released: of a list, in the first case; of a batch, in
+ * the second. The driver looks at places in order, so it finds the others when it has found that.
+ *
+ * Two pairs decide whether to notify, each side storing its own word and then loading the other's,
+ * all sequentially consistent, so that at least one sees the other's store (as in vq_split.c):
+ *
+ *	kicks	packed_rearm(): event area, then descriptor flags   | driver: those, then the area
+ *	calls	packed_publish(): descriptor flags, then event area | driver: the area, then those
+ *
+ * An event area has two words: off_wrap is stored before flags, and loaded after them.
+ *
+ * Threads: see vq.h.
+ */
+#include "devices/virtio/vq_internal.h"
+
+#include <linux/virtio_ring.h>
+
+#define DESC_AVAIL (1u << VRING_PACKED_DESC_F_AVAIL)
+#define DESC_USED  (1u << VRING_PACKED_DESC_F_USED)
+#define WRAP	   (1u << VRING_PACKED_EVENT_F_WRAP_CTR)
+#define EVENT_MASK 3u /* the other bits of an event area's flags are reserved */
+
+/* A descriptor in memory, as the guest aligned it: nothing is asked of indirect tables. */
+struct unaligned_desc {
+	struct vring_packed_desc d;
+} __attribute__((packed));
+
+static struct vring_packed_desc *desc_of(const struct vq *q, u16 pos)
+{
+	return (struct vring_packed_desc *)q->desc + (pos & ~WRAP);
+}
+
+static struct vring_packed_desc_event *driver_event(const struct vq *q)
+{
+	return (struct vring_packed_desc_event *)q->driver;
+}
+
+static struct vring_packed_desc_event *device_event(const struct vq *q)
+{
+	return (struct vring_packed_desc_event *)q->device;
+}
+
+static void packed_areas(const struct vq_cfg *cfg, u32 len[3], u32 align[3])
+{
+	len[0] = 16 * cfg->size;
+	align[0] = 16;
+	len[1] = len[2] = 4;
+	align[1] = align[2] = 4;
+}
+
+static bool packed_valid(const struct vq_cfg *cfg, struct vq_pos pos)
+{
+	return (pos.avail & ~WRAP) < cfg->size && pos.avail == pos.used;
+}
+
+/* `pos` moved on by n places, at most a lap; and back. */
+static u16 pos_add(const struct vq *q, u16 pos, u32 n)
+{
+	u32 off = (pos & ~WRAP) + n;
+
+	return off < q->cfg.size ? pos + n : (off - q->cfg.size) | (~pos & WRAP);
+}
+
+static u16 pos_sub(const struct vq *q, u16 pos, u32 n)
+{
+	return pos_add(q, pos, q->cfg.size - n) ^ WRAP;
+}
+
+/* How many places `pos` is ahead of `base`, in a circle of two laps. */
+static u32 pos_ahead(const struct vq *q, u16 pos, u16 base)
+{
+	u32 size = q->cfg.size;
+	u32 a = (pos & ~WRAP) + (pos & WRAP ? 0 : size);
+	u32 b = (base & ~WRAP) + (base & WRAP ? 0 : size);
+
+	return a >= b ? a - b : a + 2 * size - b;
+}
+
+/* Does a descriptor with these flags wait at `pos` for the device? 2.8.1 */
+static bool is_available(u16 flags, u16 pos)
+{
+	return (flags & (DESC_AVAIL | DESC_USED)) == (pos & WRAP ? DESC_AVAIL : DESC_USED);
+}
+
+static struct vring_packed_desc desc_load(const void *table, u32 i)
+{
+	const volatile struct unaligned_desc *p = (const volatile struct unaligned_desc *)table + i;
+
+	return (struct vring_packed_desc){
+		.addr = p->d.addr, .len = p->d.len, .id = p->d.id, .flags = p->d.flags
+	};
+}
+
+/* All of the indirect table that `d` names. */
+static int packed_indirect(struct vq *q, struct vq_chain *c, const struct vring_packed_desc *d)
+{
+	const void *table;
+
+	if (d->flags & VRING_DESC_F_NEXT || c->ndesc > 1) /* 2.8.19 */
+		return vq_break(q, "an indirect descriptor in a list of others");
+	table = vq_table(q, d->addr, d->len, sizeof(*d));
+	if (!table)
+		return -EINVAL;
+	for (u32 i = 0; i < d->len / sizeof(*d); i++) {
+		struct vring_packed_desc e = desc_load(table, i);
+
+		/* 2.8.7: flags but WRITE are ignored, so there is no table in a table. */
+		if (vq_chain_add(q, c, e.addr, e.len, e.flags & VRING_DESC_F_WRITE))
+			return -EINVAL;
+	}
+	return 0;
+}
+
+/* The list at `pos`, whose first descriptor has the flags `flags`. */
+static int packed_walk(struct vq *q, struct vq_chain *c, u16 pos, u16 flags)
+{
+	for (c->ndesc = 1;; c->ndesc++) {
+		struct vring_packed_desc d = desc_load(desc_of(q, pos), 0);
+
+		if (c->ndesc > q->room)
+			return vq_break(q, "a list of descriptors is longer than the free ring");
+		if (c->ndesc == 1)
+			d.flags = flags; /* what was seen is what counts */
+		else if (!is_available(d.flags, pos))
+			return vq_break(q, "a list goes on where nothing is available");
+
+		if (d.flags & VRING_DESC_F_INDIRECT) {
+			if (packed_indirect(q, c, &d))
+				return -EINVAL;
+		} else if (vq_chain_add(q, c, d.addr, d.len, d.flags & VRING_DESC_F_WRITE)) {
+			return -EINVAL;
+		}
+		if (!(d.flags & VRING_DESC_F_NEXT)) {
+			c->id = d.id;
+			return 0;
+		}
+		pos = pos_add(q, pos, 1);
+	}
+}
+
+static int packed_get(struct vq *q, struct vq_chain *c)
+{
+	/* Pairs with the driver's publication: its first descriptor's flags come last. */
+	u16 flags = __atomic_load_n(&desc_of(q, q->pos.avail)->flags, __ATOMIC_ACQUIRE);
+
+	if (!is_available(flags, q->pos.avail))
+		return 0;
+	vq_chain_begin(c);
+	if (packed_walk(q, c, q->pos.avail, flags))
+		return -EINVAL;
+	if (c->id >= q->cfg.size)
+		return vq_break(q, "a buffer id is out of range");
+	q->pos.avail = pos_add(q, q->pos.avail, c->ndesc);
+	q->room -= c->ndesc;
+	return 1;
+}
+
+static void packed_unget(struct vq *q, const struct vq_chain *c)
+{
+	q->pos.avail = pos_sub(q, q->pos.avail, c->ndesc);
+	q->room += c->ndesc;
+}
+
+static void packed_put(struct vq *q, u16 id, u16 ndesc, u32 written)
+{
+	struct vring_packed_desc *d = desc_of(q, q->pos.used);
+	u16 flags = (q->pos.used & WRAP ? DESC_AVAIL | DESC_USED : 0) |
+		    (written ? VRING_DESC_F_WRITE : 0);
+
+	__atomic_store_n(&d->id, id, __ATOMIC_RELAXED);
+	__atomic_store_n(&d->len, written, __ATOMIC_RELAXED);
+	if (!q->batch)
+		q->head_flags = flags;
+	else
+		__atomic_store_n(&d->flags, flags, __ATOMIC_RELAXED);
+	q->pos.used = pos_add(q, q->pos.used, ndesc);
+	q->batch += ndesc;
+}
+
+static bool packed_publish(struct vq *q)
+{
+	struct vring_packed_desc_event *e = driver_event(q);
+	u16 flags, off_wrap;
+
+	/* Pairs with the driver's look for used chains, and with its asking to be called. */
+	__atomic_store_n(&desc_of(q, q->published)->flags, q->head_flags, __ATOMIC_SEQ_CST);
+	flags = __atomic_load_n(&e->flags, __ATOMIC_SEQ_CST) & EVENT_MASK;
+	if (flags != VRING_PACKED_EVENT_FLAG_DESC || !q->cfg.event_idx)
+		return flags != VRING_PACKED_EVENT_FLAG_DISABLE;
+	off_wrap = __atomic_load_n(&e->off_wrap, __ATOMIC_SEQ_CST);
+	/* Is that place in this batch? 2.8.10 */
+	return pos_ahead(q, off_wrap, q->published) < q->batch;
+}
+
+static void packed_disarm(struct vq *q)
+{
+	__atomic_store_n(&device_event(q)->flags, VRING_PACKED_EVENT_FLAG_DISABLE,
+			 __ATOMIC_RELAXED);
+}
+
+static bool packed_rearm(struct vq *q)
+{
+	struct vring_packed_desc_event *e = device_event(q);
+	u16 mode = VRING_PACKED_EVENT_FLAG_ENABLE;
+
+	if (q->cfg.event_idx) {
+		__atomic_store_n(&e->off_wrap, q->pos.avail, __ATOMIC_SEQ_CST);
+		mode = VRING_PACKED_EVENT_FLAG_DESC;
+	}
+	/* Pairs with the driver's publication: its descriptor flags, then what we store here. */
+	__atomic_store_n(&e->flags, mode, __ATOMIC_SEQ_CST);
+	return is_available(__atomic_load_n(&desc_of(q, q->pos.avail)->flags, __ATOMIC_SEQ_CST),
+			    q->pos.avail);
+}
+
+static bool packed_ready(struct vq *q)
+{
+	return is_available(__atomic_load_n(&desc_of(q, q->pos.avail)->flags, __ATOMIC_RELAXED),
+			    q->pos.avail);
+}
+
+const struct vq_format vq_packed = {
+	.areas = packed_areas,
+	.valid = packed_valid,
+	.get = packed_get,
+	.unget = packed_unget,
+	.put = packed_put,
+	.publish = packed_publish,
+	.disarm = packed_disarm,
+	.rearm = packed_rearm,
+	.ready = packed_ready,
+};

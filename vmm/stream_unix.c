@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: MIT
+/*
+ * stream_unix.c - a UNIX stream socket as a stream, with one client at a time. See stream.h and
+ * stream_kind.h.
+ *
+ * How it works: the listening socket is the door. It is watched only while there is room for a
+ * client: the others wait in its backlog. What a client sent before it left is still read, while
+ * the next one already gets the output:
+ *
+ *	               in_fd            out_fd             in_older
+ *	  nobody       -                -                  no
+ *	  A came       A                A                  no
+ *	  A left       A, to its end    -                  no
+ *	  B came       A, to its end    B                  yes
+ *	  A was read   B                B                  no
+ *
+ * Should B leave before A has been read, B stays in out_fd until then, and C waits.
+ */
+#include "minivmm/log.h"
+#include "vmm/stream_kind.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define BACKLOG 8
+
+static bool unix_opened(struct stream *s)
+{
+	int fd;
+
+	if (s->out_fd >= 0)
+		return false;
+	fd = accept4(s->door.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	if (fd < 0) {
+		if (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED)
+			return false;
+		log_err("%s: no more clients: %s", s->path, strerror(errno));
+		loop_del(s->loop, &s->door); /* it would tell again and again */
+		return false;
+	}
+	loop_del(s->loop, &s->door);
+	s->out_fd = fd;
+	s->in_older = s->in_fd >= 0;
+	if (!s->in_older)
+		stream_set_input(s, fcntl(fd, F_DUPFD_CLOEXEC, 3));
+	stream_came(s);
+	return true;
+}
+
+/* Room for the next client. */
+static void close_output(struct stream *s)
+{
+	close(s->out_fd);
+	s->out_fd = -1;
+	s->out.fd = -1;
+	loop_add(s->loop, &s->door, EPOLLIN);
+}
+
+static void unix_hung_up(struct stream *s)
+{
+	stream_left(s);
+	if (!s->in_older)
+		close_output(s);
+}
+
+static void unix_input_ended(struct stream *s)
+{
+	int next = s->in_older ? fcntl(s->out_fd, F_DUPFD_CLOEXEC, 3) : -1;
+
+	stream_set_input(s, next);
+	if (s->in_older && !s->connected)
+		close_output(s);
+	s->in_older = false;
+}
+
+static const struct stream_kind unix_kind = {
+	.opened = unix_opened,
+	.hung_up = unix_hung_up,
+	.input_ended = unix_input_ended,
+};
+
+/* Is the socket file at `addr` one that nobody listens on? 0: yes. */
+static int check_stale(const struct sockaddr_un *addr)
+{
+	struct stat st;
+	int fd, err;
+
+	if (lstat(addr->sun_path, &st) < 0)
+		return -errno;
+	if (!S_ISSOCK(st.st_mode))
+		return -EEXIST;
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return -errno;
+	err = connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) < 0 ? -errno : 0;
+	close(fd);
+	return err == -ECONNREFUSED ? 0 : -EADDRINUSE;
+}
+
+static int listen_at(struct stream *s, const struct sockaddr_un *addr)
+{
+	const struct sockaddr *sa = (const struct sockaddr *)addr;
+	int err;
+
+	s->door.fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (s->door.fd < 0)
+		return -errno;
+	err = bind(s->door.fd, sa, sizeof(*addr)) < 0 ? -errno : 0;
+	if (err == -EADDRINUSE) {
+		err = check_stale(addr);
+		if (err)
+			return err;
+		unlink(addr->sun_path);
+		err = bind(s->door.fd, sa, sizeof(*addr)) < 0 ? -errno : 0;
+	}
+	if (!err)
+		err = stream_owns_path(s, addr->sun_path);
+	if (!err && listen(s->door.fd, BACKLOG) < 0)
+		err = -errno;
+	return err ? err : stream_kind_init(s, &unix_kind);
+}
+
+static const char *mend(int err)
+{
+	switch (err) {
+	case -ENAMETOOLONG:
+		return "; a socket's path has at most 107 bytes";
+	case -EADDRINUSE:
+		return "; another program listens there: end it, or choose another path";
+	case -EEXIST:
+		return " and is no socket; remove it, or choose another path";
+	default:
+		return "";
+	}
+}
+
+int stream_open_unix(struct stream *s, const char *path)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	int err = -ENAMETOOLONG;
+
+	if (strlen(path) < sizeof(addr.sun_path)) {
+		strcpy(addr.sun_path, path);
+		err = listen_at(s, &addr);
+	}
+	if (err) {
+		log_err("%s: %s%s", path, strerror(-err), mend(err));
+		stream_close(s);
+	}
+	return err;
+}
