@@ -183,6 +183,7 @@ bool virtq_setup(struct virtq *q, struct virtio *v, u32 index)
 	memset(q, 0, sizeof(*q));
 	q->dev = v;
 	q->index = index;
+	q->max = max;
 	q->size = max < VIRTQ_SIZE ? max : VIRTQ_SIZE;
 	q->free = q->size;
 	q->format = virtio_has(v, VIRTIO_F_RING_PACKED) ? &virtq_packed : &virtq_split;

@@ -39,11 +39,11 @@
 #include <linux/virtio_ids.h>
 #include <linux/virtio_ring.h>
 
-#define VIRTQ_SIZE	16 /* descriptors at most; small, so that rings wrap early */
-#define VIRTQ_CHAIN_MAX 4  /* buffers in a chain */
-#define VIRTIO_QUEUES	15 /* of a device, that we can use */
+#define VIRTQ_SIZE	  16 /* descriptors at most; small, so that rings wrap early */
+#define VIRTQ_CHAIN_MAX	  4  /* buffers in a chain */
+#define VIRTIO_QUEUES	  15 /* of a device, that we can use */
 
-#define VIRTIO_BIT(bit) (1ULL << (bit))
+#define VIRTIO_BIT(bit)	  (1ULL << (bit))
 
 #define VIRTIO_IRQ_QUEUE  1 /* why a wired interrupt came (4.1.4.5, 4.2.2) */
 #define VIRTIO_IRQ_CONFIG 2
@@ -56,7 +56,7 @@ struct virtio_transport {
 	const char *name;
 	/* The n-th place where a device may be: is there one, and which (v->id)? -1: no more places. */
 	int (*probe)(struct virtio *v, u32 n);
-	void (*open)(struct virtio *v); /* make the place that was probed last ready for use */
+	void (*open)(struct virtio *v);	     /* make the place that was probed last ready for use */
 	void (*irq_setup)(struct virtio *v); /* after each reset: the configuration's interrupt */
 	u32 (*status)(struct virtio *v);
 	void (*status_set)(struct virtio *v, u32 status);
@@ -161,14 +161,14 @@ struct virtq {
 
 	struct virtio *dev;
 	const struct virtq_format *format;
-	u16 index, size;
+	u16 index, size, max; /* size: that we use; max: the device's */
 	bool event_idx;
 	bool use_indirect; /* put chains into tables of their own (2.7.5.3); may be changed */
 	u64 doorbell;	   /* PCI */
 
-	u16 avail, used;    /* the next place to add at, to take from, as the format counts */
-	u16 kicked;	    /* where `avail` was at the last kick */
-	u16 free;	    /* descriptors */
+	u16 avail, used;       /* the next place to add at, to take from, as the format counts */
+	u16 kicked;	       /* where `avail` was at the last kick */
+	u16 free;	       /* descriptors */
 	bool busy[VIRTQ_SIZE]; /* split: descriptors; packed: ids */
 
 	/* By chain id. */

@@ -24,11 +24,11 @@
  */
 #include "virtio.h"
 
-#define WRAP	     (1u << VRING_PACKED_EVENT_F_WRAP_CTR)
-#define OFFSET(pos)  ((pos) & (WRAP - 1))
+#define WRAP	    (1u << VRING_PACKED_EVENT_F_WRAP_CTR)
+#define OFFSET(pos) ((pos) & (WRAP - 1))
 
-#define AVAIL_BIT    (1u << VRING_PACKED_DESC_F_AVAIL)
-#define USED_BIT     (1u << VRING_PACKED_DESC_F_USED)
+#define AVAIL_BIT   (1u << VRING_PACKED_DESC_F_AVAIL)
+#define USED_BIT    (1u << VRING_PACKED_DESC_F_USED)
 
 static struct vring_packed_desc *descs(struct virtq *q)
 {
@@ -94,8 +94,8 @@ static void add_direct(struct virtq *q, const struct virtq_buf *buf, u32 nout, u
 	u16 first = q->avail, first_flags = 0;
 
 	for (u32 i = 0; i < n; i++) {
-		u16 flags = (i >= nout ? VRING_DESC_F_WRITE : 0) |
-			    (i < n - 1 ? VRING_DESC_F_NEXT : 0);
+		u16 flags =
+			(i >= nout ? VRING_DESC_F_WRITE : 0) | (i < n - 1 ? VRING_DESC_F_NEXT : 0);
 
 		fill(&descs(q)[OFFSET(q->avail)], &buf[i], id);
 		if (i == 0)

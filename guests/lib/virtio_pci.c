@@ -17,9 +17,9 @@
 #include <linux/pci_regs.h>
 #include <linux/virtio_pci.h>
 
-#define VENDOR		  0x1af4
-#define DEVICE_MODERN	  0x1040 /* + device ID (4.1.2.1) */
-#define DEVICE_LAST	  0x107f
+#define VENDOR	      0x1af4
+#define DEVICE_MODERN 0x1040 /* + device ID (4.1.2.1) */
+#define DEVICE_LAST   0x107f
 
 /* INTA# of slot s is wired to this input (_PRT in the DSDT; arch/x86_64/acpi.c). */
 #define INTX_GSI(slot)	  (16 + (slot) % 4)
@@ -31,8 +31,8 @@
 /* Where the structure of capability `at` lies in memory. */
 static u64 structure(u32 slot, u32 at)
 {
-	u64 addr = pci_bar(slot, pci_read(slot, CAP(at, bar), 1)) +
-		   pci_read(slot, CAP(at, offset), 4);
+	u64 addr =
+		pci_bar(slot, pci_read(slot, CAP(at, bar), 1)) + pci_read(slot, CAP(at, offset), 4);
 
 	map_device(addr, pci_read(slot, CAP(at, length), 4));
 	return addr;
@@ -53,7 +53,8 @@ static void find_structures(struct virtio *v)
 			if (v->notify)
 				break;
 			v->notify = structure(v->slot, at);
-			v->notify_multiplier = pci_read(v->slot, at + VIRTIO_PCI_NOTIFY_CAP_MULT, 4);
+			v->notify_multiplier =
+				pci_read(v->slot, at + VIRTIO_PCI_NOTIFY_CAP_MULT, 4);
 			break;
 		case VIRTIO_PCI_CAP_ISR_CFG:
 			v->isr = v->isr ?: structure(v->slot, at);
@@ -83,8 +84,8 @@ static void find_msix(struct virtio *v)
 	if (!at || v->no_msix)
 		return;
 	table = pci_read(v->slot, at + PCI_MSIX_TABLE, 4);
-	v->msix_table = pci_bar(v->slot, table & PCI_MSIX_TABLE_BIR) +
-			(table & PCI_MSIX_TABLE_OFFSET);
+	v->msix_table =
+		pci_bar(v->slot, table & PCI_MSIX_TABLE_BIR) + (table & PCI_MSIX_TABLE_OFFSET);
 	map_device(v->msix_table, PCI_MSIX_ENTRY_SIZE * (VIRTIO_QUEUES + 1));
 	pci_write(v->slot, at + PCI_MSIX_FLAGS, 2, PCI_MSIX_FLAGS_ENABLE);
 }
