@@ -14,7 +14,8 @@
  *	  B came       A, to its end    B                  yes
  *	  A was read   B                B                  no
  *
- * Should B leave before A has been read, B stays in out_fd until then, and C waits.
+ * Should B leave before A has been read, having sent something, B stays in out_fd until then and C
+ * waits.
  */
 #include "minivmm/log.h"
 #include "vmm/stream_kind.h"
@@ -62,11 +63,25 @@ static void close_output(struct stream *s)
 	loop_add(s->loop, &s->door, EPOLLIN);
 }
 
+/* Has a client that has left sent something that nobody has read yet? */
+static bool unread(int fd)
+{
+	char c;
+
+	return recv(fd, &c, 1, MSG_PEEK) > 0;
+}
+
 static void unix_hung_up(struct stream *s)
 {
+	bool words = unread(s->out_fd);
+
 	stream_left(s);
-	if (!s->in_older)
-		close_output(s);
+	if (s->in_older && words)
+		return;
+	if (!s->in_older && !words)
+		stream_set_input(s, -1);
+	s->in_older = false;
+	close_output(s);
 }
 
 static void unix_input_ended(struct stream *s)

@@ -28,5 +28,6 @@ struct conformance_device {
 };
 
 extern const struct conformance_device conformance_rng, conformance_echo, conformance_blk;
+extern const struct conformance_device conformance_rng, conformance_echo, conformance_console;
 
 #endif

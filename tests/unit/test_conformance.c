@@ -19,6 +19,7 @@ static const struct conformance_device *const devices[] = {
 	&conformance_rng,
 	&conformance_echo,
 	&conformance_blk,
+	&conformance_console,
 };
 
 #define MODES	 (VDRV_BUSES * 2)
@@ -42,9 +43,10 @@ static void plug(int i, bool threads)
 
 static void unplug(void)
 {
-	vdrv_free(&d);
+	vdrv_unplug(&d);
 	if (dev->cleanup)
 		dev->cleanup();
+	vdrv_free(&d);
 }
 
 /* The device works: from whatever state to a request done. */

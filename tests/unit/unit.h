@@ -33,6 +33,7 @@ Suite *bus_suite(void);
 Suite *bzimage_suite(void);
 Suite *config_suite(void);
 Suite *config_devices_suite(void);
+Suite *console_suite(void);
 Suite *conformance_suite(void);
 Suite *elf_suite(void);
 Suite *image_suite(void);
@@ -46,9 +47,17 @@ Suite *pci_suite(void);
 Suite *power_suite(void);
 Suite *rtc_suite(void);
 Suite *stream_suite(void);
+Suite *stream_pty_suite(void);
+Suite *stream_unix_suite(void);
 Suite *testdev_suite(void);
 Suite *uart_suite(void);
+Suite *virtio_suite(void);
+Suite *virtio_mmio_suite(void);
+Suite *virtio_pci_suite(void);
 Suite *vq_suite(void);
+Suite *vq_hostile_suite(void);
+Suite *vq_notify_suite(void);
+Suite *vq_stress_suite(void);
 
 /* End a test that can't run on this machine: tests/unit/run counts it as skipped. Inside the
  * test's own function. */

@@ -38,10 +38,11 @@ struct vdrv_queue {
 struct vdrv {
 	enum vdrv_bus bus;
 	struct virtio_options options; /* for vdrv_plug(); .packed is set */
-	struct pci_rig *rig;	       /* the machine: our own or a neighbour's */
-	struct pci_rig own_rig;
-	struct loop *io_loop; /* with threads */
+	struct pci_rig *rig;	       /* the machine */
+	bool owns_rig;		       /* not a neighbour's */
+	struct loop *io_loop;	       /* with threads */
 	bool threads;
+	bool main_runs; /* the main loop, in a thread */
 
 	/* The device and where it is. */
 	struct virtio_dev *v;
@@ -74,7 +75,9 @@ void vdrv_plug(struct vdrv *d, int (*create)(struct virtio_dev **v, const struct
 					     const struct virtio_options *o));
 /* Give `v` the transport, and discover it. */
 void vdrv_attach(struct vdrv *d, struct virtio_dev *v);
-/* Takes device and machine apart, and checks that nothing is left. */
+/* Takes the device apart; the main loop's thread, which would do it, has ended before. */
+void vdrv_unplug(struct vdrv *d);
+/* Takes device, if it is still there, and machine apart, and checks that nothing is left. */
 void vdrv_free(struct vdrv *d);
 
 /* PCI: places the BARs and finds the structures, with MSI-X programmed and on if that is the bus;
