@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: MIT
 /*
- * make-seeds.c - write the fuzz targets' first inputs, in DIR/kernel and DIR/pci.
+ * make-seeds.c - write the fuzz targets' first inputs, in a folder of DIR for each target.
  */
 #include "minivmm/testdev_regs.h"
 #include "tests/unit/images.h"
 
 #include <linux/pci_regs.h>
+#include <linux/virtio_ring.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 
 static const char *dir;
@@ -114,6 +116,81 @@ static void pci(void)
 	save("pci", "intx", intx, sizeof(intx));
 }
 
+/* One input of virtio_guest.c: a ring at 0 with one chain of 8 bytes to read and 8 to write. */
+struct virtio_input {
+	u8 packed;
+	u16 ram_len;
+	u8 ram[0x500];
+	struct step step[8];
+} __attribute__((packed));
+
+enum { V_READ, V_WRITE, V_MEMORY, V_START, V_KICK, V_EVENT, V_OWN_READ, V_OWN_WRITE };
+enum { V_RUN, V_HOLD, V_RELEASE, V_CONFIG, V_PAUSE, V_QUEUE_RESET, V_RESET };
+#define V_SIZE(n)  ((u64)(n) << 32)
+#define V_PACKED   (1 << 16)
+#define V_INDIRECT (1 << 12)
+#define V_EVENT_IX (1 << 13)
+#define V_RING_RST (1 << 22)
+
+static void virtio_split_ring(u8 *ram)
+{
+	struct vring_desc desc[2] = {
+		{ .addr = 0x2000, .len = 8, .flags = VRING_DESC_F_NEXT, .next = 1 },
+		{ .addr = 0x2100, .len = 8, .flags = VRING_DESC_F_WRITE },
+	};
+	u16 avail[] = { 0, 1, 0 };
+
+	memcpy(ram, desc, sizeof(desc));
+	memcpy(ram + 512, avail, sizeof(avail));
+}
+
+static void virtio_packed_ring(u8 *ram)
+{
+	struct vring_packed_desc desc[2] = {
+		{ .addr = 0x2000,
+		  .len = 8,
+		  .flags = VRING_DESC_F_NEXT | 1 << VRING_PACKED_DESC_F_AVAIL },
+		{ .addr = 0x2100,
+		  .len = 8,
+		  .flags = VRING_DESC_F_WRITE | 1 << VRING_PACKED_DESC_F_AVAIL },
+	};
+
+	memcpy(ram, desc, sizeof(desc));
+}
+
+static void virtio(const char *target)
+{
+	struct virtio_input in = { .ram_len = sizeof(in.ram) };
+
+	virtio_split_ring(in.ram);
+	in.step[0] = (struct step){ .head = V_START, .value = V_SIZE(4) | V_EVENT_IX | V_INDIRECT };
+	in.step[1] = (struct step){ .head = V_EVENT, .which = V_RUN };
+	in.step[2] = (struct step){ .head = V_EVENT, .which = V_CONFIG, .value = 7 };
+	in.step[3] = (struct step){ .head = V_EVENT, .which = V_PAUSE };
+	in.step[4] = (struct step){ .head = V_READ | 2 << 4, .off = 0x60 };
+	save(target, "split", &in, sizeof(in));
+	in.step[0].value = V_SIZE(4) | V_RING_RST;
+	in.step[1] = (struct step){ .head = V_EVENT, .which = V_HOLD, .value = 1 };
+	in.step[2] = (struct step){ .head = V_EVENT, .which = V_RUN };
+	in.step[3] = (struct step){ .head = V_EVENT, .which = V_QUEUE_RESET };
+	in.step[4] = (struct step){ .head = V_START, .value = V_SIZE(2) };
+	in.step[5] = (struct step){ .head = V_KICK };
+	in.step[6] = (struct step){ .head = V_EVENT, .which = V_RELEASE };
+	in.step[7] = (struct step){ .head = V_EVENT, .which = V_RESET };
+	save(target, "held", &in, sizeof(in));
+
+	memset(&in, 0, sizeof(in));
+	in.packed = 1;
+	in.ram_len = sizeof(in.ram);
+	virtio_packed_ring(in.ram);
+	in.step[0] = (struct step){ .head = V_START, .which = 1, .value = V_SIZE(4) | V_PACKED };
+	in.step[1] = (struct step){ .head = V_KICK, .which = 1 };
+	in.step[2] = (struct step){ .head = V_EVENT, .which = V_RUN };
+	in.step[3] = (struct step){ .head = V_OWN_WRITE | 1 << 4, .off = 4, .value = 0x406 };
+	in.step[4] = (struct step){ .head = V_OWN_READ | 2 << 4, .off = 0x90 };
+	save(target, "packed", &in, sizeof(in));
+}
+
 int main(int argc, char **argv)
 {
 	if (argc != 2) {
@@ -124,5 +201,7 @@ int main(int argc, char **argv)
 	mkdir(dir, 0777);
 	kernels();
 	pci();
+	virtio("virtio_pci");
+	virtio("virtio_mmio");
 	return 0;
 }

@@ -6,7 +6,7 @@
  * which. To add a device, write its row (conformance.h) beside its own tests, and name it in `devices`.
  */
 #include "tests/unit/conformance.h"
-#include "tests/unit/echo.h"
+#include "tests/lib/echo.h"
 
 #include <linux/virtio_config.h>
 #include <linux/virtio_ids.h>

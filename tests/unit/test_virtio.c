@@ -4,7 +4,7 @@
  * device is echo.c, by its registers, on each transport and with both ring formats: number _i says
  * which.
  */
-#include "tests/unit/echo.h"
+#include "tests/lib/echo.h"
 #include "tests/unit/virtio_driver.h"
 
 #include <linux/virtio_config.h>

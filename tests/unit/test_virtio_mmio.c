@@ -3,7 +3,7 @@
  * test_virtio_mmio.c - what only the MMIO transport has: its register block, QueueReady, the shared
  * interrupt line and its acknowledgement.
  */
-#include "tests/unit/echo.h"
+#include "tests/lib/echo.h"
 #include "tests/unit/virtio_driver.h"
 
 #include <errno.h>

@@ -2,7 +2,7 @@
 /*
  * test_virtio_pci.c - what only the PCI transport has: capabilities, the PCI_CFG window, vectors, INTx.
  */
-#include "tests/unit/echo.h"
+#include "tests/lib/echo.h"
 #include "tests/unit/virtio_driver.h"
 
 #include <errno.h>

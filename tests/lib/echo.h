@@ -3,8 +3,8 @@
  * echo.h - a virtio device for tests: it copies what the driver sends into what the driver gave to
  * write, at once or, on demand, much later. So a test can have requests in flight at any moment.
  */
-#ifndef TESTS_UNIT_ECHO_H
-#define TESTS_UNIT_ECHO_H
+#ifndef TESTS_ECHO_H
+#define TESTS_ECHO_H
 
 #include "minivmm/virtio.h"
 
@@ -26,9 +26,9 @@ void echo_hold(struct virtio_dev *v, bool on);
 u32 echo_held(struct virtio_dev *v);
 /* Answer all that it keeps, the last one first. Not on a queue's loop. */
 void echo_release(struct virtio_dev *v);
-/* How often each hook was called. */
+/* How often each hook was called, and chains were answered. */
 struct echo_calls {
-	u32 driver_ok, config_written, reset, quiesce;
+	u32 driver_ok, config_written, reset, quiesce, answers;
 };
 struct echo_calls echo_calls(struct virtio_dev *v);
 

@@ -5,7 +5,7 @@
  * How it works: chains got and not answered stand in `slot`, in the order of their gets. When the queue
  * comes to rest they are given back in the reverse order, so that whoever has the ring next gets them.
  */
-#include "tests/unit/echo.h"
+#include "tests/lib/echo.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -56,6 +56,7 @@ static void answer(struct virtio_queue *q, const struct vq_chain *c)
 	for (u32 i = 0; i < len; i++)
 		*byte_at(c->iov + c->nout, c->nin, i) = *byte_at(c->iov, c->nout, i);
 	vq_put(&q->vq, c, len);
+	count(&echo_of(q->dev)->calls.answers, 1);
 }
 
 static void echo_serve(struct virtio_dev *v, struct virtio_queue *q)
@@ -204,5 +205,6 @@ struct echo_calls echo_calls(struct virtio_dev *v)
 		.config_written = __atomic_load_n(&c->config_written, __ATOMIC_SEQ_CST),
 		.reset = __atomic_load_n(&c->reset, __ATOMIC_SEQ_CST),
 		.quiesce = __atomic_load_n(&c->quiesce, __ATOMIC_SEQ_CST),
+		.answers = __atomic_load_n(&c->answers, __ATOMIC_SEQ_CST),
 	};
 }
