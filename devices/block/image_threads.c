@@ -6,8 +6,10 @@
  *	submit ──> fresh ──kick──> todo ────>  take one, run its steps
  *	done() <── deliver <────── finished <──┘   (an eventfd when the list was empty)
  *
- * How it works: a kick hands the fresh requests over and wakes as many idle workers as there are
- * requests, or starts new ones. A worker runs a request to its end with plain system calls.
+ * How it works: a kick hands the fresh requests over and wakes one worker. A worker runs a request to
+ * its end with plain system calls; if it leaves another behind, it first wakes the next worker, or
+ * starts one. So requests that take no time do not cost a wake-up each, and those that do run side by
+ * side.
  *
  * Threads: `lock` guards the fields below it; the others belong to the loop's thread.
  */
@@ -31,16 +33,14 @@ struct pool {
 	struct image_queue q;
 	struct loop_fd event; /* eventfd: `finished` is no longer empty */
 	struct image_list fresh;
-	u32 nfresh;
 	u32 inflight; /* submitted, and done() not called */
-	pthread_t thread[THREADS_MAX];
-	u32 nthreads;
 
 	pthread_mutex_t lock;
 	pthread_cond_t work; /* `todo` has something, or quit */
 	pthread_cond_t some; /* `finished` has something */
 	struct image_list todo, finished;
-	u32 ntodo, nidle;
+	pthread_t thread[THREADS_MAX];
+	u32 nthreads, nidle;
 	bool quit;
 };
 
@@ -69,11 +69,14 @@ static int run_step(const struct image_step *s)
 	return n < 0 ? -errno : (int)n;
 }
 
+static int wake_worker(struct pool *p);
+
 static void *worker(void *arg)
 {
 	struct pool *p = arg;
 	struct image_req *r;
 	struct image_step s;
+	bool first;
 
 	pthread_mutex_lock(&p->lock);
 	for (;;) {
@@ -85,28 +88,43 @@ static void *worker(void *arg)
 		r = image_list_take(&p->todo);
 		if (!r)
 			break;
-		p->ntodo--;
+		if (p->todo.first)
+			wake_worker(p);
 		pthread_mutex_unlock(&p->lock);
 		while (image_next_step(r, &s))
 			image_step_done(r, run_step(&s));
 		pthread_mutex_lock(&p->lock);
-		if (!p->finished.first) {
-			eventfd_write(p->event.fd, 1);
-			pthread_cond_signal(&p->some);
-		}
+		first = !p->finished.first;
 		image_list_add(&p->finished, r);
+		if (first) {
+			pthread_cond_signal(&p->some);
+			pthread_mutex_unlock(
+				&p->lock); /* or the loop would wake up to wait for it */
+			eventfd_write(p->event.fd, 1);
+			pthread_mutex_lock(&p->lock);
+		}
 	}
 	pthread_mutex_unlock(&p->lock);
 	return NULL;
 }
 
-static int start_worker(struct pool *p)
+/* Let one more worker look at `todo`, if there may be one more. The lock is held. Returns 0 or
+ * -errno. */
+static int wake_worker(struct pool *p)
 {
-	int err = pthread_create(&p->thread[p->nthreads], NULL, worker, p);
+	pthread_t *t = &p->thread[p->nthreads];
+	int err;
 
+	if (p->nidle) {
+		pthread_cond_signal(&p->work);
+		return 0;
+	}
+	if (p->nthreads == THREADS_MAX || p->quit)
+		return 0;
+	err = pthread_create(t, NULL, worker, p);
 	if (err)
 		return -err;
-	pthread_setname_np(p->thread[p->nthreads], "image");
+	pthread_setname_np(*t, "image");
 	p->nthreads++;
 	return 0;
 }
@@ -116,7 +134,6 @@ static void threads_submit(struct image_queue *q, struct image_req *r)
 	struct pool *p = container_of(q, struct pool, q);
 
 	image_list_add(&p->fresh, r);
-	p->nfresh++;
 	p->inflight++;
 }
 
@@ -124,21 +141,14 @@ static void threads_kick(struct image_queue *q)
 {
 	struct pool *p = container_of(q, struct pool, q);
 	struct image_req *r;
-	u32 missing;
 
-	if (!p->nfresh)
+	if (!p->fresh.first)
 		return;
 	pthread_mutex_lock(&p->lock);
 	while ((r = image_list_take(&p->fresh)))
 		image_list_add(&p->todo, r);
-	p->ntodo += p->nfresh;
-	missing = p->ntodo > p->nidle ? p->ntodo - p->nidle : 0;
-	for (u32 i = 0; i < p->nfresh && i < p->nidle; i++)
-		pthread_cond_signal(&p->work);
+	wake_worker(p);
 	pthread_mutex_unlock(&p->lock);
-	p->nfresh = 0;
-	while (missing-- && p->nthreads < THREADS_MAX && start_worker(p) == 0)
-		;
 }
 
 /* Call the done()s of what is finished. Returns whether there was any. */
@@ -230,8 +240,10 @@ int image_threads_create(struct image_queue **out, const struct image_queue *com
 	p->event = (struct loop_fd){ .fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
 				     .ready = threads_ready };
 	err = p->event.fd < 0 ? -errno : loop_add(p->q.loop, &p->event, EPOLLIN);
+	pthread_mutex_lock(&p->lock);
 	if (!err)
-		err = start_worker(p); /* at least one, or nothing would ever be done */
+		err = wake_worker(p); /* at least one, or nothing would ever be done */
+	pthread_mutex_unlock(&p->lock);
 	if (err) {
 		threads_destroy(&p->q);
 		return err;

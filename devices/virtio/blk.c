@@ -123,16 +123,16 @@ static u32 take_front(struct iovec *iov, u32 n, void *to, u32 len)
 /* Set the request's writable data to the `len` bytes at `from`, and zeroes behind. */
 static void fill_in(struct blk_req *r, const void *from, u32 len)
 {
-	const u8 *p = from;
+	u32 done = 0;
 
 	for (u32 i = 0; i < r->nin; i++) {
-		u32 part = r->in[i].iov_len < len ? r->in[i].iov_len : len;
+		u8 *to = r->in[i].iov_base;
+		u32 part = r->in[i].iov_len < len - done ? r->in[i].iov_len : len - done;
 
 		if (part)
-			memcpy(r->in[i].iov_base, p, part);
-		memset((u8 *)r->in[i].iov_base + part, 0, r->in[i].iov_len - part);
-		p += part;
-		len -= part;
+			memcpy(to, (const u8 *)from + done, part);
+		memset(to + part, 0, r->in[i].iov_len - part);
+		done += part;
 	}
 }
 
