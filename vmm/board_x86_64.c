@@ -10,6 +10,7 @@
  *	0CF8-0CFF		PCI configuration
  *	C000-FFFF		PCI BARs
  *			16-19	PCI INTA#
+ *			20-23	virtio-mmio transports
  *
  * Memory addresses are in arch/x86_64/layout.h.
  */
@@ -20,13 +21,16 @@
 
 #include <string.h>
 
-#define COM1_BASE  0x3f8
-#define COM1_GSI   4
-#define RTC_BASE   0x70
-#define RTC_LEN	   2
-#define I8042_CMD  0x64
-#define POWER_BASE 0x600
-#define POWER_GSI  9
+#define COM1_BASE	 0x3f8
+#define COM1_GSI	 4
+#define RTC_BASE	 0x70
+#define RTC_LEN		 2
+#define I8042_CMD	 0x64
+#define POWER_BASE	 0x600
+#define POWER_GSI	 9
+
+#define VIRTIO_MMIO_BASE 0xf0000000
+#define VIRTIO_MMIO_GSI	 20
 
 static void describe(struct platform *p, enum platform_kind kind, u64 base, u64 size, u32 gsi)
 {
@@ -41,20 +45,7 @@ int board_describe(struct machine *m)
 	describe(p, PLATFORM_UART, COM1_BASE, 8, COM1_GSI);
 	describe(p, PLATFORM_RTC, RTC_BASE, RTC_LEN, 0);
 	describe(p, PLATFORM_POWER, POWER_BASE, POWER_REGS_LEN, POWER_GSI);
-	return 0;
-}
-
-static int open_serial(struct machine *m)
-{
-	switch (m->cfg->serial) {
-	case SERIAL_STDIO:
-		return stream_open_stdio(&m->serial);
-	case SERIAL_FILE:
-		return stream_open_file(&m->serial, m->cfg->serial_path);
-	case SERIAL_NONE:
-		break;
-	}
-	return 0;
+	return machine_describe_virtio(m, VIRTIO_MMIO_BASE, VIRTIO_MMIO_GSI);
 }
 
 /* The machine takes the device `d`, if there was no error in making it. */
@@ -96,8 +87,12 @@ int board_build(struct machine *m)
 			return err;
 	}
 
+	err = machine_build_virtio(m);
+	if (err)
+		return err;
+
 	/* Last: from here on the terminal is raw, and a message above would have been a mess. */
-	err = open_serial(m);
+	err = machine_open_stream(m, &m->serial, &m->cfg->serial);
 	if (err)
 		return err;
 	err = uart16550_create(&d, &m->env, COM1_BASE, COM1_GSI, &m->serial);

@@ -5,6 +5,7 @@
  */
 #include "vmm/config.h"
 #include "minivmm/log.h"
+#include "vmm/subopts.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -25,7 +26,9 @@
 
 #define DEFAULT_MEMORY	(512 * MIB)
 #define DEFAULT_CONSOLE "console=ttyS0"
+#define VIRTIO_CONSOLE	"console=hvc0"
 #define CPUS_MAX	4096 /* KVM's own limit is checked when the VM is made */
+#define IOTHREADS_MAX	64
 
 static const char help_text[] =
 	"Usage: minivmm --kernel FILE [OPTION]...\n"
@@ -43,12 +46,32 @@ static const char help_text[] =
 	"  --memory SIZE[,hugepages=on|off]\n"
 	"                        RAM in MiB, or with a suffix K, M, G or T (default 512M);\n"
 	"                        hugepages=on takes it from the host's pool of 2 MiB pages\n"
-	"  --serial stdio|none|file=PATH\n"
-	"                        where the serial port goes (default stdio)\n"
+	"  --serial stdio|none|pty|file=PATH|unix=PATH\n"
+	"                        where the serial port goes (default stdio; none if a console\n"
+	"                        has stdio): a new pseudo-terminal, a file, a UNIX socket that\n"
+	"                        waits for clients\n"
+	"  --disk file=IMAGE[,SETTING]...\n"
+	"                        add a virtio disk, IMAGE being its raw content. Settings:\n"
+	"                        readonly=on|off, direct=on|off (past the host's page cache),\n"
+	"                        aio=auto|io_uring|threads, cache=writeback|writethrough,\n"
+	"                        discard=on|off (default on), serial=ID, queues=N\n"
+	"  --console stdio|none|pty|file=PATH|unix=PATH[,SETTING]...\n"
+	"                        add a virtio console; the first is the guest's hvc0\n"
+	"  --port stdio|none|pty|file=PATH|unix=PATH,name=NAME\n"
+	"                        add a port to the --console before it; Linux shows it as\n"
+	"                        /dev/virtio-ports/NAME\n"
+	"  --rng on[,SETTING]... add a virtio entropy device\n"
+	"  --iothreads N         threads that serve the devices' queues, round-robin (default 1;\n"
+	"                        0: the main thread does)\n"
 	"  --no-reboot           end when the guest reboots\n"
 	"  --test-device         add the PCI test device that the guests in guests/ use\n"
 	"  -h, --help            show this text\n"
 	"  -V, --version         show the version\n"
+	"\n"
+	"Every virtio device also has the settings bus=pci|mmio, packed=on|off (offer the packed\n"
+	"ring format; default off) and queue-size=N (a power of two). These options can be given\n"
+	"several times; devices stand on their bus in the order given. A comma in a value is\n"
+	"written twice. With a --disk there is no initramfs unless --initrd names one.\n"
 	"\n"
 	"Commands:\n"
 	"  check                 say what this machine offers for running guests, and what to do\n"
@@ -74,6 +97,11 @@ enum option_id {
 	OPT_CPUS,
 	OPT_MEMORY,
 	OPT_SERIAL,
+	OPT_DISK,
+	OPT_CONSOLE,
+	OPT_PORT,
+	OPT_RNG,
+	OPT_IOTHREADS,
 	OPT_NO_REBOOT,
 	OPT_TEST_DEVICE,
 	OPT_COUNT
@@ -88,29 +116,22 @@ static const struct option options[] = {
 	[OPT_CPUS] = { "cpus", required_argument, NULL, OPTION_BASE + OPT_CPUS },
 	[OPT_MEMORY] = { "memory", required_argument, NULL, OPTION_BASE + OPT_MEMORY },
 	[OPT_SERIAL] = { "serial", required_argument, NULL, OPTION_BASE + OPT_SERIAL },
+	[OPT_DISK] = { "disk", required_argument, NULL, OPTION_BASE + OPT_DISK },
+	[OPT_CONSOLE] = { "console", required_argument, NULL, OPTION_BASE + OPT_CONSOLE },
+	[OPT_PORT] = { "port", required_argument, NULL, OPTION_BASE + OPT_PORT },
+	[OPT_RNG] = { "rng", required_argument, NULL, OPTION_BASE + OPT_RNG },
+	[OPT_IOTHREADS] = { "iothreads", required_argument, NULL, OPTION_BASE + OPT_IOTHREADS },
 	[OPT_NO_REBOOT] = { "no-reboot", no_argument, NULL, OPTION_BASE + OPT_NO_REBOOT },
 	[OPT_TEST_DEVICE] = { "test-device", no_argument, NULL, OPTION_BASE + OPT_TEST_DEVICE },
 	[OPT_COUNT] = { 0 },
 };
-
-static int parse_number(const char *s, u64 *value, const char **rest)
-{
-	char *end;
-
-	if (*s < '0' || *s > '9') /* strtoull would take a sign and blanks */
-		return -EINVAL;
-	errno = 0;
-	*value = strtoull(s, &end, 10);
-	*rest = end;
-	return -errno;
-}
 
 static int parse_cpus(struct config *cfg, const char *arg)
 {
 	const char *rest;
 	u64 n;
 
-	if (parse_number(arg, &n, &rest) || *rest || n < 1 || n > CPUS_MAX) {
+	if (number_parse(arg, &n, &rest) || *rest || n < 1 || n > CPUS_MAX) {
 		log_err("--cpus %s: give a number from 1 to %d", arg, CPUS_MAX);
 		return -EINVAL;
 	}
@@ -126,7 +147,7 @@ static int parse_size(const char *arg, u64 *bytes, const char **rest)
 	const char *s;
 	u64 n;
 
-	if (parse_number(arg, &n, rest))
+	if (number_parse(arg, &n, rest))
 		return -EINVAL;
 	s = isalpha((unsigned char)**rest) ? strchr(suffixes, toupper((unsigned char)**rest))
 					   : NULL;
@@ -163,20 +184,45 @@ static int parse_memory(struct config *cfg, const char *arg)
 	return 0;
 }
 
-static int parse_serial(struct config *cfg, const char *arg)
+static int parse_iothreads(struct config *cfg, const char *arg)
 {
-	if (strcmp(arg, "stdio") == 0) {
-		cfg->serial = SERIAL_STDIO;
-	} else if (strcmp(arg, "none") == 0) {
-		cfg->serial = SERIAL_NONE;
-	} else if (strncmp(arg, "file=", 5) == 0 && arg[5]) {
-		cfg->serial = SERIAL_FILE;
-		cfg->serial_path = arg + 5;
-	} else {
-		log_err("--serial %s: give stdio, none or file=PATH", arg);
+	const char *rest;
+	u64 n;
+
+	if (number_parse(arg, &n, &rest) || *rest || n > IOTHREADS_MAX) {
+		log_err("--iothreads %s: give a number from 0 to %d", arg, IOTHREADS_MAX);
 		return -EINVAL;
 	}
+	cfg->iothreads = n;
 	return 0;
+}
+
+static const struct device_config *find_console(const struct config *cfg)
+{
+	for (u32 i = 0; i < cfg->ndevices; i++) {
+		if (cfg->device[i].kind == DEVICE_CONSOLE)
+			return &cfg->device[i];
+	}
+	return NULL;
+}
+
+/* Standard input and output are for one only: the serial port, unless a console wants them. */
+static int share_stdio(struct config *cfg, bool serial_given)
+{
+	u32 users = 0;
+
+	for (u32 i = 0; i < cfg->ndevices; i++) {
+		const struct device_config *d = &cfg->device[i];
+
+		for (u32 p = 0; d->kind == DEVICE_CONSOLE && p < d->console.nports; p++)
+			users += d->console.port[p].stream.kind == STREAM_STDIO;
+	}
+	if (users && !serial_given)
+		cfg->serial.kind = STREAM_NONE;
+	if (users + (cfg->serial.kind == STREAM_STDIO) <= 1)
+		return 0;
+	log_err("only one of --serial, --console and --port can have stdio");
+	return -EINVAL;
 }
 
 /* The console= that the user did not give. */
@@ -184,16 +230,28 @@ static int make_cmdline(struct config *cfg, const char *given)
 {
 	bool has_console =
 		given && (strncmp(given, "console=", 8) == 0 || strstr(given, " console="));
+	const char *console = cfg->serial.kind != STREAM_NONE ? DEFAULT_CONSOLE
+			      : find_console(cfg)	      ? VIRTIO_CONSOLE
+							      : NULL;
 	int n;
 
-	if (has_console || cfg->serial == SERIAL_NONE)
+	if (has_console || !console)
 		n = asprintf(&cfg->cmdline, "%s", given ? given : "");
 	else
-		n = asprintf(&cfg->cmdline, "%s%s%s", DEFAULT_CONSOLE, given ? " " : "",
+		n = asprintf(&cfg->cmdline, "%s%s%s", console, given ? " " : "",
 			     given ? given : "");
 	if (n < 0)
 		cfg->cmdline = NULL;
 	return n < 0 ? -ENOMEM : 0;
+}
+
+static bool has_disk(const struct config *cfg)
+{
+	for (u32 i = 0; i < cfg->ndevices; i++) {
+		if (cfg->device[i].kind == DEVICE_DISK)
+			return true;
+	}
+	return false;
 }
 
 /* Our data: named by the environment, beside the program as `make` leaves it, or installed. */
@@ -204,6 +262,8 @@ static int find_data_dir(struct config *cfg)
 	ssize_t n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
 	int len = -1;
 
+	if (has_disk(cfg)) /* the guest's root is there */
+		return 0;
 	if (env && *env) {
 		len = asprintf(&cfg->data_dir, "%s", env);
 	} else if (n > 0) {
@@ -238,7 +298,17 @@ static int apply(struct config *cfg, enum option_id id, const char *arg, const c
 	case OPT_MEMORY:
 		return parse_memory(cfg, arg);
 	case OPT_SERIAL:
-		return parse_serial(cfg, arg);
+		return config_stream("serial", arg, &cfg->serial);
+	case OPT_DISK:
+		return config_disk(cfg, arg);
+	case OPT_CONSOLE:
+		return config_console(cfg, arg);
+	case OPT_PORT:
+		return config_port(cfg, arg);
+	case OPT_RNG:
+		return config_rng(cfg, arg);
+	case OPT_IOTHREADS:
+		return parse_iothreads(cfg, arg);
 	case OPT_NO_REBOOT:
 		cfg->no_reboot = true;
 		return 0;
@@ -262,9 +332,14 @@ static void refuse_option(const char *word)
 		log_err("unknown option %s; see minivmm --help", word);
 }
 
-static int parse_options(struct config *cfg, int argc, char **argv, const char **cmdline)
+static bool repeatable(enum option_id id)
 {
-	bool seen[OPT_COUNT] = { false };
+	return id == OPT_DISK || id == OPT_CONSOLE || id == OPT_PORT || id == OPT_RNG;
+}
+
+static int parse_options(struct config *cfg, int argc, char **argv, const char **cmdline,
+			 bool seen[OPT_COUNT])
+{
 
 	opterr = 0; /* the messages are ours */
 	optind = 0; /* start anew, also in tests */
@@ -283,7 +358,7 @@ static int parse_options(struct config *cfg, int argc, char **argv, const char *
 			return -EINVAL;
 		}
 		id -= OPTION_BASE;
-		if (seen[id]) {
+		if (seen[id] && !repeatable(id)) {
 			log_err("--%s is given twice", options[id].name);
 			return -EINVAL;
 		}
@@ -301,15 +376,18 @@ static int parse_options(struct config *cfg, int argc, char **argv, const char *
 
 int config_parse(struct config *cfg, int argc, char **argv)
 {
+	bool seen[OPT_COUNT] = { false };
 	const char *cmdline = NULL;
 	int err;
 
-	*cfg = (struct config){ .cpus = 1, .memory = DEFAULT_MEMORY };
-	err = parse_options(cfg, argc, argv, &cmdline);
+	*cfg = (struct config){ .cpus = 1, .memory = DEFAULT_MEMORY, .iothreads = 1 };
+	err = parse_options(cfg, argc, argv, &cmdline, seen);
 	if (!err && !cfg->kernel) {
 		log_err("no --kernel FILE is given; see minivmm --help");
 		err = -EINVAL;
 	}
+	if (!err)
+		err = share_stdio(cfg, seen[OPT_SERIAL]);
 	if (!err)
 		err = make_cmdline(cfg, cmdline);
 	if (!err)
@@ -325,6 +403,8 @@ void config_free(struct config *cfg)
 	free(cfg->data_dir);
 	cfg->cmdline = NULL;
 	cfg->data_dir = NULL;
+	while (cfg->nkept)
+		free(cfg->kept[--cfg->nkept]);
 }
 
 bool config_help(int argc, char **argv)

@@ -7,7 +7,49 @@
 
 #include "minivmm/base.h"
 
-enum serial_kind { SERIAL_STDIO, SERIAL_NONE, SERIAL_FILE };
+/* Where bytes go: --serial, --console, --port. */
+enum stream_target { STREAM_STDIO, STREAM_NONE, STREAM_PTY, STREAM_FILE, STREAM_UNIX };
+
+struct stream_config {
+	enum stream_target kind;
+	const char *path; /* of a file or socket */
+};
+
+enum device_bus { DEVICE_ON_PCI, DEVICE_ON_MMIO };
+
+enum device_kind { DEVICE_DISK, DEVICE_CONSOLE, DEVICE_RNG };
+
+struct disk_config {
+	const char *file, *serial;
+	bool readonly, direct, discard;
+	u32 aio;	  /* enum image_aio */
+	u32 writethrough; /* 0 or 1 */
+};
+
+#define CONFIG_PORTS_MAX 30
+
+struct port_config {
+	const char *name; /* NULL: the console itself */
+	struct stream_config stream;
+};
+
+struct console_config {
+	u32 nports; /* at least 1; port 0 is the console */
+	struct port_config port[CONFIG_PORTS_MAX];
+};
+
+struct device_config {
+	enum device_kind kind;
+	u32 bus; /* enum device_bus */
+	bool packed;
+	u32 queues, queue_size; /* 0: the device's default */
+	union {
+		struct disk_config disk;
+		struct console_config console;
+	};
+};
+
+#define CONFIG_DEVICES_MAX 30 /* a PCI bus has 31 slots beside the host bridge's */
 
 struct config {
 	const char *kernel;
@@ -16,11 +58,17 @@ struct config {
 	u32 cpus;
 	u64 memory; /* bytes */
 	bool hugepages;
-	enum serial_kind serial;
-	const char *serial_path;
+	struct stream_config serial;
+	u32 ndevices;
+	struct device_config device[CONFIG_DEVICES_MAX]; /* in the order given */
+	u32 iothreads;					 /* 0: the main loop does their work */
 	bool no_reboot;
 	bool test_device;
-	char *data_dir; /* owned; where initramfs*.cpio is */
+	char *data_dir; /* owned; where initramfs*.cpio is; NULL: none is wanted */
+
+	/* Owned: option values, cut into the strings above. */
+	u32 nkept;
+	char *kept[128];
 };
 
 /*
@@ -33,5 +81,15 @@ int config_parse(struct config *cfg, int argc, char **argv);
 bool config_help(int argc, char **argv);
 
 void config_free(struct config *cfg);
+
+/* The options that add a device (config_devices.c): `arg` is the option's value. Return 0, or -EINVAL
+ * after a message. */
+int config_disk(struct config *cfg, const char *arg);
+int config_rng(struct config *cfg, const char *arg);
+int config_console(struct config *cfg, const char *arg);
+int config_port(struct config *cfg, const char *arg);
+
+/* Where option `option`'s stream goes, by the first word of its value, which must live on. */
+int config_stream(const char *option, const char *word, struct stream_config *s);
 
 #endif

@@ -78,6 +78,10 @@ static void signals_ready(struct loop_fd *lf, u32 events)
 	(void)events;
 	if (read(lf->fd, &info, sizeof(info)) != sizeof(info))
 		return;
+	if (info.ssi_signo == SIGWINCH) {
+		machine_window_changed(m);
+		return;
+	}
 	if (m->signal) {
 		m->signal = info.ssi_signo;
 		machine_end(m, END_KILLED);
@@ -90,7 +94,7 @@ static void signals_ready(struct loop_fd *lf, u32 events)
 }
 
 /* Ctrl-A, then a key. */
-static void serial_command(struct stream *s, char key)
+static void stream_command(struct stream *s, char key)
 {
 	struct machine *m = s->command_arg;
 
@@ -107,6 +111,26 @@ static void serial_command(struct stream *s, char key)
 	}
 }
 
+int machine_open_stream(struct machine *m, struct stream *s, const struct stream_config *cfg)
+{
+	stream_init(s, m->loop);
+	s->command = stream_command;
+	s->command_arg = m;
+	switch (cfg->kind) {
+	case STREAM_STDIO:
+		return stream_open_stdio(s);
+	case STREAM_PTY:
+		return stream_open_pty(s, NULL);
+	case STREAM_FILE:
+		return stream_open_file(s, cfg->path);
+	case STREAM_UNIX:
+		return stream_open_unix(s, cfg->path);
+	case STREAM_NONE:
+		break;
+	}
+	return 0;
+}
+
 static int watch_signals(struct machine *m)
 {
 	sigset_t set;
@@ -116,6 +140,7 @@ static int watch_signals(struct machine *m)
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGWINCH);
 	m->signals = (struct loop_fd){ .fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK),
 				       .ready = signals_ready };
 	m->ended = (struct loop_fd){ .fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
@@ -124,6 +149,39 @@ static int watch_signals(struct machine *m)
 		return -errno;
 	err = loop_add(m->loop, &m->signals, EPOLLIN);
 	return err ? err : loop_add(m->loop, &m->ended, EPOLLIN);
+}
+
+static int start_iothreads(struct machine *m)
+{
+	m->iothread = calloc(m->cfg->iothreads + 1, sizeof(*m->iothread));
+	if (!m->iothread)
+		return -ENOMEM;
+	while (m->niothreads < m->cfg->iothreads) {
+		char name[16];
+		int err = loop_create(&m->iothread[m->niothreads]);
+
+		if (err)
+			return err;
+		snprintf(name, sizeof(name), "iothread%u", m->niothreads);
+		err = loop_start(m->iothread[m->niothreads], name);
+		if (err) {
+			loop_destroy(m->iothread[m->niothreads]);
+			return err;
+		}
+		m->niothreads++;
+	}
+	return 0;
+}
+
+static void stop_iothreads(struct machine *m)
+{
+	while (m->niothreads) {
+		struct loop *l = m->iothread[--m->niothreads];
+
+		loop_stop(l);
+		loop_destroy(l);
+	}
+	free(m->iothread);
 }
 
 static int add_ram(struct machine *m)
@@ -187,19 +245,21 @@ static int machine_create(struct machine *m, const struct config *cfg)
 		err = loop_create(&m->loop);
 	if (!err)
 		err = watch_signals(m);
+	if (!err)
+		err = start_iothreads(m);
 	if (err) {
 		log_err("the machine can't be made: %s", strerror(-err));
 		return err;
 	}
 	stream_init(&m->serial, m->loop);
-	m->serial.command = serial_command;
-	m->serial.command_arg = m;
 	m->env = (struct machine_env){
 		.mem = &m->mem,
 		.pio = m->pio,
 		.mmio = m->mmio,
 		.irqchip = m->irqchip,
 		.loop = m->loop,
+		.io_loop = m->niothreads ? m->iothread : &m->loop,
+		.nio_loops = m->niothreads ? m->niothreads : 1,
 		.power = &m->power,
 	};
 	return board_describe(m);
@@ -272,7 +332,11 @@ static void machine_destroy(struct machine *m)
 		m->devices = d->next;
 		d->ops->destroy(d);
 	}
+	stop_iothreads(m);
 	stream_close(&m->serial);
+	for (u32 i = 0; i < m->nports; i++)
+		stream_close(&m->port[i]);
+	free(m->port);
 	close_watch(m, &m->signals);
 	close_watch(m, &m->ended);
 	loop_destroy(m->loop);

@@ -16,6 +16,7 @@
 #include <stdatomic.h>
 
 struct vcpus;
+struct virtio_dev;
 
 /* Why a run of the guest ended. */
 enum machine_end {
@@ -40,6 +41,11 @@ struct machine {
 	struct device *devices; /* newest first */
 	struct device *power_dev;
 	struct stream serial;
+	struct stream *port; /* the consoles' ports, in the order of the configuration */
+	u32 nports;
+	struct virtio_dev *window; /* the console on our terminal, or NULL */
+	u32 niothreads;
+	struct loop **iothread; /* running, until the devices are gone */
 
 	/* Of one life, from reset to reset. */
 	struct vm vm;
@@ -56,7 +62,7 @@ struct machine {
 
 /*
  * Run the guest that `cfg` describes until it ends, through all its reboots. The calling thread
- * becomes the main loop's. SIGTERM, SIGINT and SIGHUP must be blocked.
+ * becomes the main loop's. SIGTERM, SIGINT, SIGHUP and SIGWINCH must be blocked.
  * Returns the process's exit status, as the manual has it.
  */
 int machine_run(const struct config *cfg);
@@ -72,6 +78,20 @@ void machine_end(struct machine *m, enum machine_end why);
  */
 int board_describe(struct machine *m);
 int board_build(struct machine *m);
+
+/*
+ * The virtio devices of the configuration (machine_virtio.c), between board_build()'s own ones and
+ * what it opens last. machine_describe_virtio() adds their MMIO transports to m->platform: the n-th
+ * at base + n * 4 KiB, interrupt gsi + n % 4. Return 0, or -errno after a message.
+ */
+int machine_describe_virtio(struct machine *m, u64 base, u32 gsi);
+int machine_build_virtio(struct machine *m);
+
+/* Tell the console on our terminal how large the window is now. Main loop's thread. */
+void machine_window_changed(struct machine *m);
+
+/* Begin and open a stream. Returns 0, or -errno after a message. */
+int machine_open_stream(struct machine *m, struct stream *s, const struct stream_config *cfg);
 
 /* The machine owns `d` from now on. */
 void machine_add(struct machine *m, struct device *d);

@@ -33,7 +33,7 @@ static void fill_standard_fds(void)
  */
 static void block_signals(void)
 {
-	static const int signals[] = { SIGTERM, SIGINT, SIGHUP };
+	static const int signals[] = { SIGTERM, SIGINT, SIGHUP, SIGWINCH };
 	struct sigaction sa;
 	sigset_t set;
 

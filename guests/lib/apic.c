@@ -27,12 +27,17 @@
 #define REG_ISR		0x10 /* 8 registers of 32 bits */
 #define REG_ICR		0x30
 #define REG_ICR_HIGH	0x31
+#define REG_LVT_TIMER	0x32
 #define REG_LVT_LINT0	0x35
 #define REG_LVT_LINT1	0x36
+#define REG_TIMER_COUNT 0x38
+#define REG_TIMER_DIV	0x3e
 
 #define SPURIOUS_ENABLE (1 << 8)
 #define LVT_MASKED	(1 << 16)
 #define ICR_PENDING	(1 << 12)
+#define TIMER_DIV_1	0xb
+#define TIMER_KHZ	1000000 /* 1 GHz, which KVM and QEMU both have; real ones have less */
 
 static u64 base; /* of the xAPIC's registers; 0: x2APIC */
 
@@ -108,6 +113,14 @@ void apic_send(u32 dest, u32 low)
 	apic_write(REG_ICR, low); /* this write sends */
 	while (apic_read(REG_ICR) & ICR_PENDING)
 		cpu_relax();
+}
+
+/* The timer counts down once, then interrupts (11.5.4); a count of 0 stops it. */
+void apic_alarm(u32 vector, u32 ms)
+{
+	apic_write(REG_TIMER_DIV, TIMER_DIV_1);
+	apic_write(REG_LVT_TIMER, vector);
+	apic_write(REG_TIMER_COUNT, ms * TIMER_KHZ);
 }
 
 /*

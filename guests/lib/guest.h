@@ -123,6 +123,9 @@ void apic_eoi(void);
 /* In a handler: does the local APIC show `vector` as in service, as it should until apic_eoi()? */
 bool apic_in_service(u32 vector);
 
+/* Interrupt this CPU at `vector` once, in about `ms` milliseconds, at most 4000; 0: not any more. */
+void apic_alarm(u32 vector, u32 ms);
+
 /* Interrupt command register (Intel SDM volume 3, 11.6.1): `low` is a vector or one of these. */
 #define ICR_INIT	 0x4500
 #define ICR_STARTUP	 0x4600

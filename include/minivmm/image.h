@@ -48,12 +48,12 @@ struct image_req {
 	 */
 	void (*done)(struct image_req *r, int err);
 
-	/* The queue's own. */
+	/* The queue's own, from image_submit() to done(). */
 	struct image_queue *queue;
 	struct image_req *next;
-	u64 progress;
-	void *bounce;
-	struct iovec bounce_iov;
+	u64 progress;	   /* bytes done */
+	void *bounce;	   /* aligned stand-in for the buffers, or NULL */
+	struct iovec part; /* what is left of one buffer, or what is in `bounce` */
 	int result;
 	u32 flags;
 };
@@ -82,7 +82,10 @@ void image_queue_destroy(struct image_queue *q);
 
 /* Start a request; never waits, and never calls done() before it returns. */
 void image_submit(struct image_queue *q, struct image_req *r);
-/* Hand all submitted requests to the kernel: once a batch. */
+/*
+ * Hand all submitted requests to the kernel: once a batch. What is done already, as when the host has
+ * it in memory, gets its done() here, with batch_done() behind; neither is called recursively.
+ */
 void image_kick(struct image_queue *q);
 /* Wait until every request is done, and call their done()s and batch_done(). */
 void image_drain(struct image_queue *q);

@@ -25,12 +25,20 @@ int main(void)
 	srunner_add_suite(sr, pci_suite());
 	srunner_add_suite(sr, msix_suite());
 	srunner_add_suite(sr, testdev_suite());
+	srunner_add_suite(sr, virtio_suite());
+	srunner_add_suite(sr, virtio_pci_suite());
+	srunner_add_suite(sr, virtio_mmio_suite());
+	srunner_add_suite(sr, image_suite());
+	srunner_add_suite(sr, blk_suite());
 	srunner_add_suite(sr, conformance_suite());
 	srunner_add_suite(sr, console_suite());
 	srunner_add_suite(sr, uart_suite());
 	srunner_add_suite(sr, rtc_suite());
 	srunner_add_suite(sr, power_suite());
 	srunner_add_suite(sr, vq_suite());
+	srunner_add_suite(sr, vq_notify_suite());
+	srunner_add_suite(sr, vq_hostile_suite());
+	srunner_add_suite(sr, vq_stress_suite());
 	srunner_add_suite(sr, initrd_suite());
 	srunner_add_suite(sr, boot_suite());
 	srunner_add_suite(sr, bzimage_suite());
@@ -38,6 +46,7 @@ int main(void)
 	srunner_add_suite(sr, aml_suite());
 	srunner_add_suite(sr, acpi_suite());
 	srunner_add_suite(sr, config_suite());
+	srunner_add_suite(sr, config_devices_suite());
 	srunner_run_all(sr, CK_ENV);
 	failed = srunner_ntests_failed(sr);
 	srunner_free(sr);

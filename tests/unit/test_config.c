@@ -73,7 +73,7 @@ START_TEST(a_kernel_is_all_it_takes)
 	ck_assert_uint_eq(cfg.cpus, 1);
 	ck_assert_uint_eq(cfg.memory, 512 * MIB);
 	ck_assert(!cfg.hugepages);
-	ck_assert_int_eq(cfg.serial, SERIAL_STDIO);
+	ck_assert_int_eq(cfg.serial.kind, STREAM_STDIO);
 	ck_assert(!cfg.no_reboot);
 	ck_assert(!cfg.test_device);
 }
@@ -93,7 +93,7 @@ START_TEST(every_option_is_taken_in_any_order)
 	ck_assert_str_eq(cfg.cmdline, "quiet");
 	ck_assert_uint_eq(cfg.cpus, 3);
 	ck_assert_uint_eq(cfg.memory, GIB);
-	ck_assert_int_eq(cfg.serial, SERIAL_NONE);
+	ck_assert_int_eq(cfg.serial.kind, STREAM_NONE);
 	ck_assert(cfg.no_reboot);
 	ck_assert(cfg.test_device);
 }
@@ -104,11 +104,11 @@ START_TEST(a_value_may_follow_an_equals_sign)
 	ck_assert_str_eq(cfg.kernel, "k");
 	ck_assert_uint_eq(cfg.cpus, 2);
 	ck_assert_uint_eq(cfg.memory, GIB);
-	ck_assert_str_eq(cfg.serial_path, "out");
+	ck_assert_str_eq(cfg.serial.path, "out");
 }
 
-static const char *const options[] = { "--kernel", "--initrd", "--cmdline",
-				       "--cpus",   "--memory", "--serial" };
+static const char *const options[] = { "--kernel", "--initrd", "--cmdline",  "--cpus",
+				       "--memory", "--serial", "--iothreads" };
 
 START_TEST(an_option_without_its_value_is_refused)
 {
@@ -121,7 +121,7 @@ START_TEST(an_option_without_its_value_is_refused)
 
 START_TEST(an_option_given_twice_is_refused)
 {
-	static const char *const value[] = { "k", "i", "c", "1", "1G", "none" };
+	static const char *const value[] = { "k", "i", "c", "1", "1G", "none", "1" };
 	char line[64], why[64];
 
 	snprintf(line, sizeof(line), "%s %s %s %s", options[_i], value[_i], options[_i], value[_i]);
@@ -257,21 +257,26 @@ START_TEST(huge_pages_are_asked_for_behind_the_size)
 	bad("--kernel k --memory 3M,hugepages=on", "not a multiple of 2 MiB");
 }
 
-START_TEST(serial_goes_to_one_of_three)
+START_TEST(serial_goes_to_one_of_five)
 {
 	good("--kernel k --serial stdio");
-	ck_assert_int_eq(cfg.serial, SERIAL_STDIO);
+	ck_assert_int_eq(cfg.serial.kind, STREAM_STDIO);
 	good("--kernel k --serial none");
-	ck_assert_int_eq(cfg.serial, SERIAL_NONE);
+	ck_assert_int_eq(cfg.serial.kind, STREAM_NONE);
 	good("--kernel k --serial file=a=b,c");
-	ck_assert_int_eq(cfg.serial, SERIAL_FILE);
-	ck_assert_str_eq(cfg.serial_path, "a=b,c");
-	bad("--kernel k --serial ''", "give stdio, none or file=PATH");
-	bad("--kernel k --serial tty", "give stdio, none or file=PATH");
-	bad("--kernel k --serial file", "give stdio, none or file=PATH");
-	bad("--kernel k --serial file=", "give stdio, none or file=PATH");
-	bad("--kernel k --serial stdio2", "give stdio, none or file=PATH");
-	bad("--kernel k --serial STDIO", "give stdio, none or file=PATH");
+	ck_assert_int_eq(cfg.serial.kind, STREAM_FILE);
+	ck_assert_str_eq(cfg.serial.path, "a=b,c");
+	good("--kernel k --serial pty");
+	ck_assert_int_eq(cfg.serial.kind, STREAM_PTY);
+	good("--kernel k --serial unix=s");
+	ck_assert_int_eq(cfg.serial.kind, STREAM_UNIX);
+	ck_assert_str_eq(cfg.serial.path, "s");
+	bad("--kernel k --serial ''", "give stdio, none, pty, file=PATH or unix=PATH");
+	bad("--kernel k --serial tty", "give stdio, none, pty, file=PATH or unix=PATH");
+	bad("--kernel k --serial file", "give stdio, none, pty, file=PATH or unix=PATH");
+	bad("--kernel k --serial file=", "give stdio, none, pty, file=PATH or unix=PATH");
+	bad("--kernel k --serial stdio2", "give stdio, none, pty, file=PATH or unix=PATH");
+	bad("--kernel k --serial STDIO", "give stdio, none, pty, file=PATH or unix=PATH");
 }
 
 START_TEST(a_console_is_put_in_front_of_the_command_line)
@@ -350,6 +355,10 @@ START_TEST(help_names_every_option)
 
 	for (u32 i = 0; i < ARRAY_SIZE(options); i++)
 		ck_assert_ptr_nonnull(strstr(text, options[i]));
+	ck_assert_ptr_nonnull(strstr(text, "--disk"));
+	ck_assert_ptr_nonnull(strstr(text, "--console"));
+	ck_assert_ptr_nonnull(strstr(text, "--port"));
+	ck_assert_ptr_nonnull(strstr(text, "--rng"));
 	ck_assert_ptr_nonnull(strstr(text, "--no-reboot"));
 	ck_assert_ptr_nonnull(strstr(text, "--test-device"));
 }
@@ -378,7 +387,7 @@ Suite *config_suite(void)
 	tcase_add_test(t, a_size_that_overflows_is_refused);
 	tcase_add_test(t, memory_is_whole_pages);
 	tcase_add_test(t, huge_pages_are_asked_for_behind_the_size);
-	tcase_add_test(t, serial_goes_to_one_of_three);
+	tcase_add_test(t, serial_goes_to_one_of_five);
 	tcase_add_test(t, a_console_is_put_in_front_of_the_command_line);
 	tcase_add_test(t, unless_there_is_one_or_no_serial_port);
 	tcase_add_test(t, the_data_directory_can_be_named);

@@ -18,6 +18,7 @@
 static const struct conformance_device *const devices[] = {
 	&conformance_rng,
 	&conformance_echo,
+	&conformance_blk,
 	&conformance_console,
 };
 

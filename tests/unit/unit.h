@@ -27,13 +27,16 @@
 Suite *acpi_suite(void);
 Suite *aml_suite(void);
 Suite *base_suite(void);
+Suite *blk_suite(void);
 Suite *boot_suite(void);
 Suite *bus_suite(void);
 Suite *bzimage_suite(void);
 Suite *config_suite(void);
+Suite *config_devices_suite(void);
 Suite *console_suite(void);
 Suite *conformance_suite(void);
 Suite *elf_suite(void);
+Suite *image_suite(void);
 Suite *initrd_suite(void);
 Suite *irq_suite(void);
 Suite *log_suite(void);
@@ -48,7 +51,13 @@ Suite *stream_pty_suite(void);
 Suite *stream_unix_suite(void);
 Suite *testdev_suite(void);
 Suite *uart_suite(void);
+Suite *virtio_suite(void);
+Suite *virtio_mmio_suite(void);
+Suite *virtio_pci_suite(void);
 Suite *vq_suite(void);
+Suite *vq_hostile_suite(void);
+Suite *vq_notify_suite(void);
+Suite *vq_stress_suite(void);
 
 /* End a test that can't run on this machine: tests/unit/run counts it as skipped. Inside the
  * test's own function. */

@@ -13,6 +13,7 @@
 #include <linux/virtio_mmio.h>
 #include <linux/virtio_pci.h>
 #include <linux/virtio_ring.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -85,10 +86,12 @@ void vdrv_init(struct vdrv *d, enum vdrv_bus bus, bool packed)
 	memset(d, 0, sizeof(*d));
 	d->bus = bus;
 	d->options.packed = packed;
-	d->rig = &d->own_rig;
+	d->rig = calloc(1, sizeof(*d->rig));
+	d->owns_rig = true;
 	d->slot = 2; /* the rig has a device of its own */
 	d->base = 0xd0000000;
 	d->gsi = 5;
+	ck_assert_ptr_nonnull(d->rig);
 	pci_rig_init(d->rig);
 	ck_assert_int_eq(mem_add_ram(&d->rig->r.mem, 0, VDRV_RAM, false), 0);
 	d->next = MIB;
@@ -161,12 +164,13 @@ void vdrv_free(struct vdrv *d)
 {
 	vdrv_unplug(d);
 	rings_free(d);
-	if (d->rig == &d->own_rig) {
+	if (d->owns_rig) {
 		if (d->io_loop) {
 			loop_stop(d->io_loop);
 			loop_destroy(d->io_loop);
 		}
 		pci_rig_free(d->rig);
+		free(d->rig);
 	}
 	memset(d, 0, sizeof(*d)); /* no pointer in here may hide a leak */
 }

@@ -38,9 +38,9 @@ struct vdrv_queue {
 struct vdrv {
 	enum vdrv_bus bus;
 	struct virtio_options options; /* for vdrv_plug(); .packed is set */
-	struct pci_rig *rig;	       /* the machine: our own or a neighbour's */
-	struct pci_rig own_rig;
-	struct loop *io_loop; /* with threads */
+	struct pci_rig *rig;	       /* the machine */
+	bool owns_rig;		       /* not a neighbour's */
+	struct loop *io_loop;	       /* with threads */
 	bool threads;
 	bool main_runs; /* the main loop, in a thread */
 

@@ -1,0 +1,377 @@
+// SPDX-License-Identifier: MIT
+/*
+ * image.c - open a disk image, lock it, find out what it can do. See image.h.
+ *
+ * How it works: image_open() checks one thing after the other, each with a message that says how to
+ * mend it. Then
+ *
+ *  - The lock. A writer locks the whole file, against everybody. A reader locks all but bytes 101 to
+ *    200, so that writers of ours are kept out, and other readers are not: QEMU's tools lock single
+ *    bytes from 100 on for what they do with the file, and from 200 on for what they let nobody else
+ *    do. A reader of theirs holds 100 (it reads) and 201 (nobody may write) and looks whether 101 is
+ *    held; a writer of theirs holds 101.
+ *
+ *  - O_DIRECT needs offsets, lengths and buffers in certain units: statx() tells (Linux 6.1), else
+ *    reads are tried. What does not fit goes through a second descriptor without O_DIRECT.
+ *
+ *  - Discard. Punching a hole behind the end of a file changes nothing, and shows whether the file
+ *    system can.
+ *
+ * Threads: all functions but the queue's may be called from any thread.
+ * Next: image_step.c.
+ */
+#include "devices/block/image_internal.h"
+
+#include "minivmm/log.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+/* QEMU's lock bytes: block/file-posix.c. */
+#define QEMU_WRITES    101
+#define QEMU_RESIZES   103
+#define QEMU_NOT_WRITE 201
+
+static int lock_bytes(int fd, int cmd, int type, u64 first, u64 end)
+{
+	struct flock lk = {
+		.l_type = type,
+		.l_whence = SEEK_SET,
+		.l_start = first,
+		.l_len = end ? end - first : 0, /* 0: to the end, however long the file gets */
+	};
+
+	if (fcntl(fd, cmd, &lk) < 0)
+		return -errno;
+	return cmd == F_OFD_GETLK && lk.l_type != F_UNLCK ? -EAGAIN : 0;
+}
+
+static int lock_image(const struct image *img)
+{
+	const char *who = img->readonly ? "a program that writes it" : "another program";
+	int err;
+
+	if (!img->readonly) {
+		err = lock_bytes(img->fd, F_OFD_SETLK, F_WRLCK, 0, 0);
+	} else {
+		err = lock_bytes(img->fd, F_OFD_SETLK, F_RDLCK, 0, QEMU_WRITES);
+		if (!err)
+			err = lock_bytes(img->fd, F_OFD_SETLK, F_RDLCK, QEMU_NOT_WRITE, 0);
+		if (!err)
+			err = lock_bytes(img->fd, F_OFD_GETLK, F_WRLCK, QEMU_WRITES,
+					 QEMU_RESIZES + 1);
+	}
+	if (err == -EAGAIN || err == -EACCES) {
+		log_err("%s: locked by %s; end it first%s", img->path, who,
+			img->readonly ? "" : ", or give readonly=on to all who use it");
+		return -EBUSY;
+	}
+	if (err)
+		log_warn("%s: can't be locked (%s); see to it that nobody else uses it", img->path,
+			 strerror(-err));
+	return 0;
+}
+
+/* Say what is wrong with opening the file. */
+static int open_failed(const struct image *img, int err)
+{
+	const char *fix = NULL;
+
+	switch (err) {
+	case ENOENT:
+		log_err("%s: no such file; `truncate -s 10G %s` makes an empty disk", img->path,
+			img->path);
+		return -err;
+	case EACCES:
+	case EPERM:
+		fix = img->readonly ? "allow reading it with chmod"
+				    : "allow writing it with chmod, or use readonly=on";
+		break;
+	case EROFS:
+		fix = "use readonly=on";
+		break;
+	case EBUSY:
+		fix = "the host uses it: unmount it, or use readonly=on";
+		break;
+	case EINVAL:
+		if (img->direct)
+			fix = "its file system has no O_DIRECT: leave out direct=on";
+		break;
+	}
+	log_err("%s: %s%s%s", img->path, strerror(err), fix ? "; " : "", fix ? fix : "");
+	return -err;
+}
+
+static int open_file(struct image *img)
+{
+	int flags = O_CLOEXEC | (img->readonly ? O_RDONLY : O_RDWR);
+	struct stat st;
+
+	if (stat(img->path, &st) < 0)
+		return open_failed(img, errno);
+	if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode)) {
+		log_err("%s: is %s; a disk is a file or a block device", img->path,
+			S_ISDIR(st.st_mode) ? "a directory" : "a special file");
+		return S_ISDIR(st.st_mode) ? -EISDIR : -EINVAL;
+	}
+	img->blkdev = S_ISBLK(st.st_mode);
+	if (img->blkdev && !img->readonly)
+		flags |= O_EXCL; /* not what the host has mounted */
+	img->fd = open(img->path, flags | (img->direct ? O_DIRECT : 0));
+	if (img->fd < 0)
+		return open_failed(img, errno);
+	img->fd_cached = img->direct ? open(img->path, flags & ~O_EXCL) : img->fd;
+	return img->fd_cached < 0 ? open_failed(img, errno) : 0;
+}
+
+static int measure(struct image *img)
+{
+	struct stat st;
+
+	if (fstat(img->fd, &st) < 0)
+		return open_failed(img, errno);
+	img->size = st.st_size;
+	if (img->blkdev && ioctl(img->fd, BLKGETSIZE64, &img->size) < 0)
+		return open_failed(img, errno);
+	if (img->size == 0) {
+		log_err("%s: is empty; give it a size with `truncate -s 10G %s`", img->path,
+			img->path);
+		return -EINVAL;
+	}
+	if (img->size % 512) {
+		log_err("%s: its size is not a multiple of 512 bytes; `truncate -s %%512 %s` "
+			"rounds "
+			"it up",
+			img->path, img->path);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+/* Find img->block_size and mem_align for O_DIRECT by reading. */
+static int probe_direct(struct image *img)
+{
+	void *buf = aligned_alloc(IMAGE_ALIGN_MAX, IMAGE_ALIGN_MAX);
+	u32 unit = 512;
+
+	if (!buf)
+		return -ENOMEM;
+	while (unit <= IMAGE_ALIGN_MAX && pread(img->fd, buf, unit, 0) < 0)
+		unit *= 2;
+	free(buf);
+	img->block_size = img->mem_align = unit;
+	return 0;
+}
+
+static int find_units(struct image *img)
+{
+	int err;
+
+	img->block_size = 512;
+	img->mem_align = 1;
+	if (!img->direct)
+		return 0;
+#ifdef STATX_DIOALIGN
+	struct statx sx;
+
+	if (statx(img->fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &sx) == 0 &&
+	    sx.stx_mask & STATX_DIOALIGN) {
+		img->mem_align = sx.stx_dio_mem_align;
+		img->block_size = sx.stx_dio_offset_align;
+		if (!img->block_size)
+			return open_failed(img, EINVAL);
+		if (img->block_size < 512)
+			img->block_size = 512;
+	} else
+#endif
+	{
+		err = probe_direct(img);
+		if (err)
+			return open_failed(img, -err);
+	}
+	if (img->block_size > IMAGE_ALIGN_MAX || img->mem_align > IMAGE_ALIGN_MAX) {
+		log_err("%s: can't be read directly in units of %d bytes; leave out direct=on",
+			img->path, IMAGE_ALIGN_MAX);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+/* A number from /sys/dev/block/MAJOR:MINOR/FILE; 0 if it is not there. */
+static u32 sysfs_number(dev_t dev, const char *file)
+{
+	char path[96];
+	u32 n = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/%s", major(dev), minor(dev), file);
+	f = fopen(path, "re");
+	if (!f)
+		return 0;
+	if (fscanf(f, "%u", &n) != 1)
+		n = 0;
+	fclose(f);
+	return n;
+}
+
+static void find_discard(struct image *img)
+{
+	struct stat st;
+
+	if (img->readonly || fstat(img->fd, &st) < 0)
+		return;
+	if (img->blkdev) {
+		img->discard_granularity = sysfs_number(st.st_rdev, "queue/discard_granularity");
+		if (!img->discard_granularity) /* a partition */
+			img->discard_granularity =
+				sysfs_number(st.st_rdev, "../queue/discard_granularity");
+	} else if (fallocate(img->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, img->size,
+			     IMAGE_ALIGN_MAX) == 0) {
+		img->discard_granularity = st.st_blksize;
+	}
+	if (img->discard_granularity && img->discard_granularity < img->block_size)
+		img->discard_granularity = img->block_size;
+}
+
+static int choose_aio(struct image *img)
+{
+	int err;
+
+	if (img->aio == IMAGE_AIO_THREADS)
+		return 0;
+	err = image_uring_probe();
+	if (err && img->aio == IMAGE_AIO_IO_URING) {
+		log_err("%s: aio=io_uring: this host won't give us one (%s); use aio=threads",
+			img->path, strerror(-err));
+		return err;
+	}
+	img->aio = err ? IMAGE_AIO_THREADS : IMAGE_AIO_IO_URING;
+	return 0;
+}
+
+static int map_zeroes(struct image *img)
+{
+	void *p = mmap(NULL, IMAGE_ZEROES_LEN, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED)
+		return open_failed(img, errno);
+	img->zeroes = p;
+	for (u32 i = 0; i < IMAGE_ZEROES_IOV; i++)
+		img->zeroes_iov[i] = (struct iovec){ p, IMAGE_ZEROES_LEN };
+	return 0;
+}
+
+int image_open(struct image **out, const struct image_options *o)
+{
+	static int (*const stages[])(struct image *) = {
+		open_file, measure, find_units, choose_aio, map_zeroes,
+	};
+	struct image *img = calloc(1, sizeof(*img));
+	int err = 0;
+
+	if (!img)
+		return -ENOMEM;
+	img->fd = img->fd_cached = -1;
+	img->readonly = o->readonly;
+	img->direct = o->direct;
+	img->aio = o->aio;
+	img->path = strdup(o->path);
+	if (!img->path)
+		err = -ENOMEM;
+	for (u32 i = 0; !err && i < ARRAY_SIZE(stages); i++)
+		err = stages[i](img);
+	if (!err)
+		err = lock_image(img);
+	if (err) {
+		image_close(img);
+		return err;
+	}
+	find_discard(img);
+	*out = img;
+	return 0;
+}
+
+void image_close(struct image *img)
+{
+	if (!img)
+		return;
+	if (img->zeroes)
+		munmap(img->zeroes, IMAGE_ZEROES_LEN);
+	if (img->fd_cached >= 0 && img->fd_cached != img->fd)
+		close(img->fd_cached);
+	if (img->fd >= 0)
+		close(img->fd);
+	free(img->path);
+	free(img);
+}
+
+u64 image_size(const struct image *img)
+{
+	return img->size;
+}
+
+bool image_readonly(const struct image *img)
+{
+	return img->readonly;
+}
+
+u32 image_block_size(const struct image *img)
+{
+	return img->block_size;
+}
+
+u32 image_discard_granularity(const struct image *img)
+{
+	return img->discard_granularity;
+}
+
+int image_queue_create(struct image_queue **out, struct image *img, struct loop *loop,
+		       void (*batch_done)(void *arg), void *arg)
+{
+	struct image_queue common = {
+		.img = img,
+		.loop = loop,
+		.batch_done = batch_done,
+		.arg = arg,
+	};
+
+	return img->aio == IMAGE_AIO_THREADS ? image_threads_create(out, &common)
+					     : image_uring_create(out, &common);
+}
+
+void image_queue_destroy(struct image_queue *q)
+{
+	if (q)
+		q->ops->destroy(q);
+}
+
+void image_submit(struct image_queue *q, struct image_req *r)
+{
+	assert(r->op == IMAGE_FLUSH || range_inside(r->off, r->len, 0, q->img->size));
+	r->queue = q;
+	r->progress = 0;
+	r->bounce = NULL;
+	r->result = 0;
+	r->flags = 0;
+	q->ops->submit(q, r);
+}
+
+void image_kick(struct image_queue *q)
+{
+	q->ops->kick(q);
+}
+
+void image_drain(struct image_queue *q)
+{
+	q->ops->drain(q);
+}

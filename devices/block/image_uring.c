@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: MIT
+/*
+ * image_uring.c - a queue whose requests are run by the kernel, through an io_uring of its own.
+ *
+ *	submit ──> waiting ──turn──> SQE ──io_uring_enter──> CQE ──turn──> done()
+ *	               ^──────────── (another step) <─────────────┘
+ *
+ * How it works: everything happens in a turn, at a kick and when the ring's eventfd says that there
+ * are completions. A turn hands all that waits to the kernel with one system call and takes all
+ * that is completed, and again until there is neither. What the kernel can do at once, like a read
+ * from the page cache, is completed in the same system call: kick, one io_uring_enter(), done().
+ * So that such completions do not wake the loop for nothing, the eventfd is off during a turn. At its
+ * end it is switched on and only then the ring is looked at for the last time.
+ *
+ * There is room in the ring for all completions of what the kernel has in hand, and more is not handed
+ * to it; requests beyond wait, so that none can get lost.
+ *
+ * io_uring can't discard on a block device; these requests go to a pool of threads.
+ *
+ * Threads: the loop's.
+ */
+#include "devices/block/image_internal.h"
+
+#include "minivmm/loop.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <liburing.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#define SQ_ENTRIES 256
+
+/* Completions need no interruption of the thread: it comes by in the kernel anyway (Linux 5.19). */
+#define RING_FLAGS IORING_SETUP_COOP_TASKRUN
+
+struct uring {
+	struct image_queue q;
+	struct io_uring ring;
+	bool have_ring;
+	struct loop_fd event;	  /* eventfd: there are completions */
+	struct image_queue *pool; /* for what io_uring can't do, or NULL */
+	struct image_list waiting;
+	u32 inkernel; /* SQEs made and not completed */
+	u32 undone;   /* submitted, and done() not called */
+	bool turning;
+};
+
+static int ring_init(struct io_uring *ring)
+{
+	int err = io_uring_queue_init(SQ_ENTRIES, ring, RING_FLAGS);
+
+	return err == -EINVAL ? io_uring_queue_init(SQ_ENTRIES, ring, 0) : err;
+}
+
+int image_uring_probe(void)
+{
+	struct io_uring ring;
+	int err = io_uring_queue_init(1, &ring, 0);
+
+	if (!err)
+		io_uring_queue_exit(&ring);
+	return err;
+}
+
+static void fill_sqe(struct io_uring_sqe *sqe, const struct image_step *s)
+{
+	switch (s->op) {
+	case STEP_READ:
+		io_uring_prep_readv(sqe, s->fd, s->iov, s->niov, s->off);
+		break;
+	case STEP_WRITE:
+		io_uring_prep_writev2(sqe, s->fd, s->iov, s->niov, s->off, s->flags);
+		break;
+	case STEP_SYNC:
+		io_uring_prep_fsync(sqe, s->fd, IORING_FSYNC_DATASYNC);
+		break;
+	case STEP_FALLOCATE:
+		io_uring_prep_fallocate(sqe, s->fd, s->flags, s->off, s->len);
+		break;
+	case STEP_BLKDISCARD:
+		assert(!"a discard on a block device is the pool's");
+	}
+}
+
+/* Make SQEs of what waits, as far as there is room. Returns how many requests turned out to be done. */
+static u32 fill(struct uring *u)
+{
+	struct image_step s;
+	struct image_req *r;
+	u32 ndone = 0;
+
+	while (u->waiting.first && u->inkernel < u->ring.cq.ring_entries &&
+	       io_uring_sq_space_left(&u->ring)) {
+		r = image_list_take(&u->waiting);
+		if (image_next_step(r, &s)) {
+			struct io_uring_sqe *sqe = io_uring_get_sqe(&u->ring);
+
+			fill_sqe(sqe, &s);
+			io_uring_sqe_set_data(sqe, r);
+			u->inkernel++;
+		} else {
+			u->undone--;
+			ndone++;
+			r->done(r, r->result);
+		}
+	}
+	return ndone;
+}
+
+/* Hand the SQEs to the kernel. False: it is out of memory, to be tried again later. */
+static bool enter(struct uring *u)
+{
+	while (io_uring_sq_ready(&u->ring)) {
+		int n = io_uring_submit(&u->ring);
+
+		if (n == -EAGAIN || n == -EBUSY)
+			return false;
+		assert(n >= 0 || n == -EINTR);
+	}
+	return true;
+}
+
+/* Take the completions. Returns how many there were. */
+static u32 reap(struct uring *u)
+{
+	struct io_uring_cqe *cqe;
+	u32 n = 0;
+
+	for (; io_uring_cq_ready(&u->ring) && io_uring_peek_cqe(&u->ring, &cqe) == 0; n++) {
+		struct image_req *r = io_uring_cqe_get_data(cqe);
+		int res = cqe->res;
+
+		io_uring_cqe_seen(&u->ring, cqe);
+		u->inkernel--;
+		image_step_done(r, res);
+		image_list_add(&u->waiting, r); /* fill() knows whether it is done */
+	}
+	return n;
+}
+
+static void turn(struct uring *u)
+{
+	bool again, entered;
+	u32 ndone;
+
+	if (u->turning) /* a callback's kick: the turn in hand goes on anyway */
+		return;
+	u->turning = true;
+	do {
+		io_uring_cq_eventfd_toggle(&u->ring, false);
+		do {
+			ndone = fill(u);
+			if (ndone && u->q.batch_done)
+				u->q.batch_done(u->q.arg);
+			entered = enter(u);
+			again = reap(u) > 0 || ndone > 0;
+		} while (again);
+		io_uring_cq_eventfd_toggle(&u->ring, true);
+		/* Pairs with the kernel's taking its completion lock between posting a completion and
+		 * looking whether the eventfd is on: one of us sees the other's store. */
+		atomic_thread_fence(memory_order_seq_cst);
+	} while (io_uring_cq_ready(&u->ring));
+	if (!entered)
+		eventfd_write(u->event.fd, 1);
+	u->turning = false;
+}
+
+static void uring_ready(struct loop_fd *lf, u32 events)
+{
+	(void)events; /* edge-triggered: the eventfd need not be read */
+	turn(container_of(lf, struct uring, event));
+}
+
+static void uring_submit(struct image_queue *q, struct image_req *r)
+{
+	struct uring *u = container_of(q, struct uring, q);
+
+	if (u->pool && r->op == IMAGE_DISCARD) {
+		u->pool->ops->submit(u->pool, r);
+		return;
+	}
+	image_list_add(&u->waiting, r);
+	u->undone++;
+}
+
+static void uring_kick(struct image_queue *q)
+{
+	struct uring *u = container_of(q, struct uring, q);
+
+	if (u->pool)
+		u->pool->ops->kick(u->pool);
+	turn(u);
+}
+
+static void uring_drain(struct image_queue *q)
+{
+	struct uring *u = container_of(q, struct uring, q);
+
+	if (u->pool)
+		u->pool->ops->drain(u->pool);
+	turn(u);
+	while (u->undone) {
+		io_uring_submit_and_wait(&u->ring, 1);
+		turn(u);
+	}
+}
+
+static void uring_destroy(struct image_queue *q)
+{
+	struct uring *u = container_of(q, struct uring, q);
+
+	if (u->pool)
+		u->pool->ops->destroy(u->pool);
+	if (u->have_ring)
+		io_uring_queue_exit(&u->ring);
+	if (u->event.fd >= 0) {
+		loop_del(q->loop, &u->event);
+		close(u->event.fd);
+	}
+	free(u);
+}
+
+static const struct image_queue_ops uring_ops = {
+	.submit = uring_submit,
+	.kick = uring_kick,
+	.drain = uring_drain,
+	.destroy = uring_destroy,
+};
+
+int image_uring_create(struct image_queue **out, const struct image_queue *common)
+{
+	struct uring *u = calloc(1, sizeof(*u));
+	int err;
+
+	if (!u)
+		return -ENOMEM;
+	u->q = *common;
+	u->q.ops = &uring_ops;
+	u->event = (struct loop_fd){ .fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
+				     .ready = uring_ready };
+	err = u->event.fd < 0 ? -errno : loop_add(u->q.loop, &u->event, EPOLLIN | EPOLLET);
+	if (!err)
+		err = ring_init(&u->ring);
+	if (!err) {
+		u->have_ring = true;
+		err = io_uring_register_eventfd(&u->ring, u->event.fd);
+	}
+	if (!err && u->q.img->blkdev)
+		err = image_threads_create(&u->pool, common);
+	if (err) {
+		uring_destroy(&u->q);
+		return err;
+	}
+	*out = &u->q;
+	return 0;
+}

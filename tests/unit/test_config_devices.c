@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: MIT
+/*
+ * test_config_devices.c - the options that add devices: --disk, --console, --port, --rng; who gets
+ * standard input and output; what that does to the kernel's command line.
+ */
+#include "minivmm/image.h"
+#include "tests/unit/unit.h"
+#include "vmm/config.h"
+#include "vmm/subopts.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#define ARGS_MAX 80
+
+static struct config cfg;
+
+/* Parse "--kernel k " and the words of `line`. */
+static int parse(const char *line)
+{
+	static char copy[4096];
+	char *argv[ARGS_MAX] = { "minivmm", "--kernel", "k" }, *p = copy;
+	int argc = 3;
+
+	config_free(&cfg);
+	snprintf(copy, sizeof(copy), "%s", line);
+	for (p = strtok(copy, " "); p; p = strtok(NULL, " ")) {
+		ck_assert_int_lt(argc, ARGS_MAX - 1);
+		argv[argc++] = p;
+	}
+	return config_parse(&cfg, argc, argv);
+}
+
+static void good(const char *line)
+{
+	int err = parse(line);
+
+	ck_assert_msg(err == 0, "%s: \"%s\"", line, said_text());
+	expect_silence();
+}
+
+static void bad(const char *line, const char *why)
+{
+	ck_assert_msg(parse(line) == -EINVAL, "%s: accepted", line);
+	ck_assert_msg(said_once(why), "%s: \"%s\" does not have \"%s\"", line, said_text(), why);
+}
+
+static void setup(void)
+{
+	cfg = (struct config){ 0 };
+}
+
+static void teardown(void)
+{
+	config_free(&cfg);
+}
+
+START_TEST(a_disk_needs_a_file_and_no_more)
+{
+	const struct device_config *d = &cfg.device[0];
+
+	good("--disk file=a.img");
+	ck_assert_uint_eq(cfg.ndevices, 1);
+	ck_assert_int_eq(d->kind, DEVICE_DISK);
+	ck_assert_str_eq(d->disk.file, "a.img");
+	ck_assert(!d->disk.readonly && !d->disk.direct && d->disk.discard && !d->packed);
+	ck_assert_uint_eq(d->disk.aio, IMAGE_AIO_AUTO);
+	ck_assert_uint_eq(d->disk.writethrough, 0);
+	ck_assert_uint_eq(d->bus, DEVICE_ON_PCI);
+	ck_assert_uint_eq(d->queues, 0);
+	ck_assert_uint_eq(d->queue_size, 0);
+	bad("--disk readonly=on", "give file=PATH");
+	bad("--disk file=", "file= needs a value");
+}
+
+START_TEST(every_setting_of_a_disk_is_taken)
+{
+	const struct device_config *d = &cfg.device[0];
+
+	good("--disk serial=s,queues=4,queue-size=64,packed=on,bus=mmio,discard=off,"
+	     "cache=writethrough,aio=threads,direct=on,readonly=on,file=a,,b=c");
+	ck_assert_str_eq(d->disk.file, "a,b=c");
+	ck_assert_str_eq(d->disk.serial, "s");
+	ck_assert(d->disk.readonly && d->disk.direct && !d->disk.discard && d->packed);
+	ck_assert_uint_eq(d->disk.aio, IMAGE_AIO_THREADS);
+	ck_assert_uint_eq(d->disk.writethrough, 1);
+	ck_assert_uint_eq(d->bus, DEVICE_ON_MMIO);
+	ck_assert_uint_eq(d->queues, 4);
+	ck_assert_uint_eq(d->queue_size, 64);
+	good("--disk file=a,aio=io_uring,cache=writeback");
+	ck_assert_uint_eq(d->disk.aio, IMAGE_AIO_IO_URING);
+}
+
+START_TEST(a_bad_setting_is_named)
+{
+	bad("--disk file=a,color=red", "'color' is not one of its settings (file, ");
+	bad("--disk file=a,readonly", "readonly needs a value");
+	bad("--disk file=a,readonly=yes", "readonly=yes: give on or off");
+	bad("--disk file=a,bus=isa", "bus=isa: give one of pci|mmio");
+	bad("--disk file=a,bus=pci|mmio", "give one of");
+	bad("--disk file=a,bus=pc", "give one of");
+	bad("--disk file=a,queues=0", "queues=0: give a number from 1 to");
+	bad("--disk file=a,queues=64", "give a number from 1 to 63");
+	bad("--disk file=a,queues=-1", "give a number");
+	bad("--disk file=a,queues=2x", "give a number");
+	bad("--disk file=a,queue-size=100", "give a power of two from 2 to 32768");
+	bad("--disk file=a,queue-size=65536", "give a power of two");
+	bad("--disk file=a,file=b", "file= is given twice");
+	bad("--disk file=a,", "'' is not one of its settings");
+	bad("--disk a.img", "'a.img' is not one of its settings");
+	bad("--disk file=a,serial=012345678901234567890", "at most 20 bytes");
+	bad("--rng on,queues=2", "'queues' is not one of its settings");
+}
+
+START_TEST(devices_keep_their_order)
+{
+	good("--rng on,bus=mmio --disk file=a --console none --port pty,name=p --disk file=b");
+	ck_assert_uint_eq(cfg.ndevices, 4);
+	ck_assert_int_eq(cfg.device[0].kind, DEVICE_RNG);
+	ck_assert_uint_eq(cfg.device[0].bus, DEVICE_ON_MMIO);
+	ck_assert_str_eq(cfg.device[1].disk.file, "a");
+	ck_assert_int_eq(cfg.device[2].kind, DEVICE_CONSOLE);
+	ck_assert_str_eq(cfg.device[3].disk.file, "b");
+}
+
+START_TEST(a_port_belongs_to_the_console_before_it)
+{
+	const struct console_config *c = &cfg.device[0].console;
+
+	good("--console unix=s,packed=on --port file=f,name=log --port none,name=n");
+	ck_assert(cfg.device[0].packed);
+	ck_assert_uint_eq(c->nports, 3);
+	ck_assert_ptr_null(c->port[0].name);
+	ck_assert_int_eq(c->port[0].stream.kind, STREAM_UNIX);
+	ck_assert_str_eq(c->port[0].stream.path, "s");
+	ck_assert_str_eq(c->port[1].name, "log");
+	ck_assert_str_eq(c->port[1].stream.path, "f");
+	ck_assert_str_eq(c->port[2].name, "n");
+	bad("--port none,name=n", "after the --console");
+	bad("--console none --rng on --port none,name=n", "after the --console");
+	bad("--console none --port none", "give it a name");
+	bad("--console tty", "give stdio, none, pty, file=PATH or unix=PATH");
+}
+
+START_TEST(rng_is_on_or_off)
+{
+	good("--rng off");
+	ck_assert_uint_eq(cfg.ndevices, 0);
+	bad("--rng maybe", "give on or off");
+}
+
+START_TEST(there_is_room_for_so_many_devices)
+{
+	char line[1024] = "";
+
+	for (u32 i = 0; i < CONFIG_DEVICES_MAX; i++)
+		strcat(line, "--rng on ");
+	good(line);
+	strcat(line, "--rng on");
+	bad(line, "there is room for");
+}
+
+START_TEST(a_console_takes_stdio_from_the_serial_port)
+{
+	good("--console stdio");
+	ck_assert_int_eq(cfg.serial.kind, STREAM_NONE);
+	ck_assert_str_eq(cfg.cmdline, "console=hvc0");
+	good("--console none --port stdio,name=p");
+	ck_assert_int_eq(cfg.serial.kind, STREAM_NONE);
+	good("--console pty");
+	ck_assert_int_eq(cfg.serial.kind, STREAM_STDIO);
+	ck_assert_str_eq(cfg.cmdline, "console=ttyS0");
+	good("--console stdio --serial file=f --cmdline quiet");
+	ck_assert_int_eq(cfg.serial.kind, STREAM_FILE);
+	ck_assert_str_eq(cfg.cmdline, "console=ttyS0 quiet");
+	bad("--console stdio --serial stdio", "only one of");
+	bad("--console stdio --port stdio,name=p", "only one of");
+}
+
+START_TEST(with_a_disk_there_is_no_initramfs_of_ours)
+{
+	good("--disk file=a");
+	ck_assert_ptr_null(cfg.data_dir);
+	good("--rng on");
+	ck_assert_ptr_nonnull(cfg.data_dir);
+}
+
+START_TEST(iothreads_is_a_number)
+{
+	good("--rng on");
+	ck_assert_uint_eq(cfg.iothreads, 1);
+	good("--iothreads 0");
+	ck_assert_uint_eq(cfg.iothreads, 0);
+	bad("--iothreads 65", "give a number from 0 to 64");
+	bad("--iothreads x", "give a number");
+}
+
+START_TEST(a_double_comma_is_one_of_the_value)
+{
+	char text[] = "a,,b,c,,,d,", *rest = text;
+
+	ck_assert_str_eq(subopts_word(&rest), "a,b");
+	ck_assert_str_eq(subopts_word(&rest), "c,");
+	ck_assert_str_eq(subopts_word(&rest), "d");
+	ck_assert_str_eq(subopts_word(&rest), "");
+	ck_assert_ptr_null(rest);
+}
+
+Suite *config_devices_suite(void)
+{
+	Suite *s = suite_create("config-devices");
+	TCase *t = tcase_create("config-devices");
+
+	tcase_add_checked_fixture(t, setup, teardown);
+	tcase_add_test(t, a_disk_needs_a_file_and_no_more);
+	tcase_add_test(t, every_setting_of_a_disk_is_taken);
+	tcase_add_test(t, a_bad_setting_is_named);
+	tcase_add_test(t, devices_keep_their_order);
+	tcase_add_test(t, a_port_belongs_to_the_console_before_it);
+	tcase_add_test(t, rng_is_on_or_off);
+	tcase_add_test(t, there_is_room_for_so_many_devices);
+	tcase_add_test(t, a_console_takes_stdio_from_the_serial_port);
+	tcase_add_test(t, with_a_disk_there_is_no_initramfs_of_ours);
+	tcase_add_test(t, iothreads_is_a_number);
+	tcase_add_test(t, a_double_comma_is_one_of_the_value);
+	suite_add_tcase(s, t);
+	return s;
+}

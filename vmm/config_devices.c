@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: MIT
+/*
+ * config_devices.c - the options that add a device: --disk, --console, --port, --rng.
+ *
+ * Each appends to cfg->device in the order of the command line, which is the order on the bus.
+ */
+#include "minivmm/log.h"
+#include "minivmm/virtio.h"
+#include "vmm/config.h"
+#include "vmm/subopts.h"
+
+#include <errno.h>
+#include <linux/virtio_blk.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* clang-format off: one setting a line */
+#define TO(field) .offset = offsetof(struct device_config, field)
+#define STRING(k, f)                                    \
+	{                                               \
+		.name = k, .type = SUBOPT_STRING, TO(f) \
+	}
+#define SWITCH(k, f)                                    \
+	{                                               \
+		.name = k, .type = SUBOPT_SWITCH, TO(f) \
+	}
+#define CHOICE(k, f, words)                                               \
+	{                                                                 \
+		.name = k, .type = SUBOPT_CHOICE, TO(f), .choices = words \
+	}
+
+/* What every virtio device can be told. */
+#define VIRTIO_SUBOPTS                                                                \
+	CHOICE("bus", bus, "pci|mmio"), SWITCH("packed", packed),                     \
+	{                                                                             \
+		.name = "queue-size", .type = SUBOPT_POWER, TO(queue_size), .min = 2, \
+		.max = VQ_SIZE_MAX                                                    \
+	}
+
+static const struct subopt disk_subopts[] = {
+	STRING("file", disk.file),
+	SWITCH("readonly", disk.readonly),
+	SWITCH("direct", disk.direct),
+	CHOICE("aio", disk.aio, "auto|io_uring|threads"),
+	CHOICE("cache", disk.writethrough, "writeback|writethrough"),
+	SWITCH("discard", disk.discard),
+	STRING("serial", disk.serial),
+	{ .name = "queues", .type = SUBOPT_NUMBER, TO(queues), .min = 1, .max = VIRTIO_QUEUES_MAX },
+	VIRTIO_SUBOPTS,
+	{ .name = NULL },
+};
+
+static const struct subopt virtio_subopts[] = { VIRTIO_SUBOPTS, { .name = NULL } };
+
+static const struct subopt port_subopts[] = {
+	{ .name = "name", .type = SUBOPT_STRING, .offset = offsetof(struct port_config, name) },
+	{ .name = NULL },
+};
+/* clang-format on */
+
+/* A copy of an option's value, to be cut up; it lives as long as the config. NULL after a message. */
+static char *keep(struct config *cfg, const char *arg)
+{
+	char *text = cfg->nkept < ARRAY_SIZE(cfg->kept) ? strdup(arg) : NULL;
+
+	if (text)
+		cfg->kept[cfg->nkept++] = text;
+	else
+		log_err("%s: there is no room for more options", arg);
+	return text;
+}
+
+/* The next device, of `kind`, and in *text the option's value to be cut up. NULL after a message. */
+static struct device_config *add_device(struct config *cfg, const char *option, const char *arg,
+					enum device_kind kind, char **text)
+{
+	struct device_config *d;
+
+	if (cfg->ndevices == CONFIG_DEVICES_MAX) {
+		log_err("--%s: there is room for %d devices", option, CONFIG_DEVICES_MAX);
+		return NULL;
+	}
+	*text = keep(cfg, arg);
+	if (!*text)
+		return NULL;
+	d = &cfg->device[cfg->ndevices++];
+	*d = (struct device_config){ .kind = kind };
+	return d;
+}
+
+int config_disk(struct config *cfg, const char *arg)
+{
+	char *text;
+	struct device_config *d = add_device(cfg, "disk", arg, DEVICE_DISK, &text);
+	int err;
+
+	if (!d)
+		return -EINVAL;
+	d->disk.discard = true;
+	err = subopts_parse("disk", text, disk_subopts, d);
+	if (err)
+		return err;
+	if (!d->disk.file) {
+		log_err("--disk %s: give file=PATH, the image", arg);
+		return -EINVAL;
+	}
+	if (d->disk.serial && strlen(d->disk.serial) > VIRTIO_BLK_ID_BYTES) {
+		log_err("--disk: serial=%s: at most %d bytes", d->disk.serial, VIRTIO_BLK_ID_BYTES);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+int config_rng(struct config *cfg, const char *arg)
+{
+	char *text;
+	struct device_config *d = add_device(cfg, "rng", arg, DEVICE_RNG, &text);
+	const char *word;
+
+	if (!d)
+		return -EINVAL;
+	word = subopts_word(&text);
+	if (strcmp(word, "off") == 0)
+		cfg->ndevices--;
+	else if (strcmp(word, "on") != 0) {
+		log_err("--rng %s: give on or off, and settings after it", arg);
+		return -EINVAL;
+	}
+	return subopts_parse("rng", text, virtio_subopts, d);
+}
+
+int config_stream(const char *option, const char *word, struct stream_config *s)
+{
+	if (strcmp(word, "stdio") == 0)
+		s->kind = STREAM_STDIO;
+	else if (strcmp(word, "none") == 0)
+		s->kind = STREAM_NONE;
+	else if (strcmp(word, "pty") == 0)
+		s->kind = STREAM_PTY;
+	else if (strncmp(word, "file=", 5) == 0 && word[5])
+		s->kind = STREAM_FILE;
+	else if (strncmp(word, "unix=", 5) == 0 && word[5])
+		s->kind = STREAM_UNIX;
+	else {
+		log_err("--%s %s: give stdio, none, pty, file=PATH or unix=PATH", option, word);
+		return -EINVAL;
+	}
+	s->path = s->kind == STREAM_FILE || s->kind == STREAM_UNIX ? word + 5 : NULL;
+	return 0;
+}
+
+int config_console(struct config *cfg, const char *arg)
+{
+	char *text;
+	struct device_config *d = add_device(cfg, "console", arg, DEVICE_CONSOLE, &text);
+	int err;
+
+	if (!d)
+		return -EINVAL;
+	d->console.nports = 1;
+	err = config_stream("console", subopts_word(&text), &d->console.port[0].stream);
+	return err ? err : subopts_parse("console", text, virtio_subopts, d);
+}
+
+int config_port(struct config *cfg, const char *arg)
+{
+	struct device_config *d = cfg->ndevices ? &cfg->device[cfg->ndevices - 1] : NULL;
+	struct port_config *port;
+	char *text;
+	int err;
+
+	if (!d || d->kind != DEVICE_CONSOLE) {
+		log_err("--port %s: give it after the --console that it belongs to", arg);
+		return -EINVAL;
+	}
+	if (d->console.nports == CONFIG_PORTS_MAX) {
+		log_err("--port: a console has at most %d ports", CONFIG_PORTS_MAX);
+		return -EINVAL;
+	}
+	text = keep(cfg, arg);
+	if (!text)
+		return -EINVAL;
+	port = &d->console.port[d->console.nports++];
+	*port = (struct port_config){ 0 };
+	err = config_stream("port", subopts_word(&text), &port->stream);
+	if (!err)
+		err = subopts_parse("port", text, port_subopts, port);
+	if (!err && !port->name) {
+		log_err("--port %s: give it a name: name=NAME", arg);
+		err = -EINVAL;
+	}
+	return err;
+}
