@@ -107,6 +107,7 @@ static bool is(const u8 *p, u64 block, char mark)
 static bool start(struct disk *d)
 {
 	u64 config = d->v.config;
+	u32 generation;
 
 	d->nqueues = 1;
 	if (!virtio_negotiate(&d->v, VIRTIO_BIT(VIRTIO_BLK_F_RO) | VIRTIO_BIT(VIRTIO_BLK_F_FLUSH) |
@@ -115,7 +116,10 @@ static bool start(struct disk *d)
 					     VIRTIO_BIT(VIRTIO_BLK_F_DISCARD) |
 					     VIRTIO_BIT(VIRTIO_BLK_F_WRITE_ZEROES)))
 		return false;
-	d->sectors = mmio_read64(config + offsetof(struct virtio_blk_config, capacity));
+	do { /* 2.5.3: what takes several accesses may have changed between them */
+		generation = d->v.transport->generation(&d->v);
+		d->sectors = (u64)mmio_read32(config + 4) << 32 | mmio_read32(config);
+	} while (d->v.transport->generation(&d->v) != generation);
 	if (virtio_has(&d->v, VIRTIO_BLK_F_MQ))
 		d->nqueues = mmio_read16(config + offsetof(struct virtio_blk_config, num_queues));
 	if (d->nqueues > QUEUES_MAX)
