@@ -48,6 +48,7 @@ Suite *uart_suite(void);
 Suite *virtio_suite(void);
 Suite *virtio_mmio_suite(void);
 Suite *virtio_pci_suite(void);
+Suite *virtio_queue_suite(void);
 Suite *vq_suite(void);
 
 /* End a test that can't run on this machine: tests/unit/run counts it as skipped. Inside the
