@@ -123,7 +123,7 @@ ended() {
 		sleep 0.1
 	done
 	status=0
-	wait "$pid" || status=$?
+	wait "$pid" 2>/dev/null || status=$?
 	{ tr -d '\r' <"$work/out"; cat "$work/err"; } >"$work/text"
 }
 
