@@ -165,8 +165,6 @@ void vdrv_free(struct vdrv *d)
 	vdrv_unplug(d);
 	rings_free(d);
 	if (d->owns_rig) {
-		if (d->threads) {
-	if (d->rig == &d->own_rig) {
 		if (d->io_loop) {
 			loop_stop(d->io_loop);
 			loop_destroy(d->io_loop);
