@@ -72,7 +72,7 @@ struct blk_queue {
 	struct blk *blk;
 	struct virtio_queue *q;
 	struct image_queue *io;
-	struct blk_req *req; /* one for each chain that can be in flight */
+	struct blk_req *req; /* one for each chain that can be in flight, and one to look with */
 	struct iovec *iov;   /* theirs */
 	struct blk_req *free;
 };
@@ -320,8 +320,7 @@ static void blk_serve(struct virtio_dev *v, struct virtio_queue *q)
 	for (u32 n = 0; n < q->vq.cfg.size; n++) {
 		struct blk_req *r = bq->free;
 
-		/* There is one for each chain in flight, of which the ring bounds the number. */
-		assert(r);
+		assert(r); /* see queue_create() */
 		if (vq_get(&q->vq, &r->chain) <= 0)
 			break;
 		bq->free = r->next_free;
@@ -454,7 +453,8 @@ static int queue_create(struct blk *blk, u32 index)
 
 	bq->blk = blk;
 	bq->q = &blk->v.queue[index];
-	size = bq->q->size_max;
+	/* The ring bounds the chains in flight. When all are, a kick still makes us look for another. */
+	size = bq->q->size_max + 1;
 	bq->req = calloc(size, sizeof(*bq->req));
 	bq->iov = calloc((size_t)size * IOV_PER_REQ, sizeof(*bq->iov));
 	if (!bq->req || !bq->iov)

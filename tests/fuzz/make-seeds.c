@@ -3,6 +3,7 @@
  * make-seeds.c - write the fuzz targets' first inputs, in a folder of DIR for each target.
  */
 #include "minivmm/testdev_regs.h"
+#include "tests/fuzz/fuzz_vq_steps.h"
 #include "tests/unit/images.h"
 
 #include <linux/pci_regs.h>
@@ -116,6 +117,79 @@ static void pci(void)
 	save("pci", "intx", intx, sizeof(intx));
 }
 
+/* An input of the ring targets: size, features and steps. */
+static void ring(const char *name, u8 size, u8 features, const struct fuzz_vq_step *step, size_t n)
+{
+	u8 buf[2 + 32 * sizeof(*step)] = { size, features };
+
+	memcpy(buf + 2, step, n * sizeof(*step));
+	save("vq_split", name, buf, 2 + n * sizeof(*step));
+	buf[0] = 1 << size;
+	save("vq_packed", name, buf, 2 + n * sizeof(*step));
+}
+
+#define STEP(a, ...)                            \
+	{                                       \
+		.act = FUZZ_VQ_##a, __VA_ARGS__ \
+	}
+/* Descriptor `i` of the ring, in turn if packed: its id and its link are the next one's index. */
+#define DESC(i, flags, a, n)                                                                      \
+	STEP(DESCRIPTOR, .which = i, .arg = (flags) | FUZZ_VQ_IN_TURN | ((i) + 1) << 8, .len = n, \
+	     .value = a)
+#define ENTRY(i, flags, a, n)                                                                   \
+	STEP(DESCRIPTOR, .which = i, .arg = (flags) | FUZZ_VQ_TABLE | ((i) + 1) << 8, .len = n, \
+	     .value = a)
+
+static void rings(void)
+{
+	static const struct fuzz_vq_step direct[] = {
+		STEP(REARM),
+		DESC(0, VRING_DESC_F_NEXT, 0x2000, 16),
+		DESC(1, VRING_DESC_F_NEXT | VRING_DESC_F_WRITE, 0x2100, 512),
+		DESC(2, VRING_DESC_F_WRITE, 0x20000, 1),
+		STEP(OFFER, .which = 0),
+		DESC(3, 0, 0x2200, 1),
+		STEP(OFFER, .which = 3),
+		STEP(GET, .which = 9),
+		STEP(GET, .which = 9),
+		STEP(UNGET),
+		STEP(GET, .which = 9),
+		STEP(PUT, .which = 1, .len = 0),
+		STEP(PUT, .which = 0, .len = 513),
+		STEP(PUBLISH),
+		STEP(REARM),
+		STEP(TAKE_OVER),
+		DESC(4, 0, 0x2200, 1),
+		STEP(OFFER, .which = 4),
+		STEP(GET),
+		STEP(DISARM),
+	};
+	static const struct fuzz_vq_step indirect[] = {
+		ENTRY(0, VRING_DESC_F_NEXT, 0x2000, 16),
+		ENTRY(1, VRING_DESC_F_NEXT | VRING_DESC_F_WRITE, 0x2100, 512),
+		ENTRY(2, VRING_DESC_F_WRITE, 0x2400, 1),
+		DESC(0, VRING_DESC_F_INDIRECT, FUZZ_VQ_TABLE_AT, 48),
+		STEP(OFFER, .which = 0),
+		DESC(1, VRING_DESC_F_INDIRECT, FUZZ_VQ_TABLE_AT, 48),
+		STEP(OFFER, .which = 1),
+		STEP(GET, .which = 9),
+		STEP(GET, .which = 9),
+		STEP(PUT, .which = 1, .len = 513),
+		STEP(PUBLISH),
+		STEP(WRITE, .arg = FUZZ_VQ_DRIVER, .value = 0x100000001),
+		STEP(PUT, .which = 0, .len = 513),
+		STEP(PUBLISH),
+	};
+
+	for (u8 features = 0; features < 8; features++) {
+		char name[32];
+
+		snprintf(name, sizeof(name), "direct-%u", features);
+		ring(name, 3, features, direct, ARRAY_SIZE(direct));
+		snprintf(name, sizeof(name), "indirect-%u", features);
+		ring(name, 3, features, indirect, ARRAY_SIZE(indirect));
+	}
+}
 /* One input of virtio_guest.c: a ring at 0 with one chain of 8 bytes to read and 8 to write. */
 struct virtio_input {
 	u8 packed;
@@ -201,6 +275,7 @@ int main(int argc, char **argv)
 	mkdir(dir, 0777);
 	kernels();
 	pci();
+	rings();
 	virtio("virtio_pci");
 	virtio("virtio_mmio");
 	return 0;

@@ -26,6 +26,7 @@ int main(void)
 	srunner_add_suite(sr, msix_suite());
 	srunner_add_suite(sr, testdev_suite());
 	srunner_add_suite(sr, virtio_suite());
+	srunner_add_suite(sr, virtio_queue_suite());
 	srunner_add_suite(sr, virtio_pci_suite());
 	srunner_add_suite(sr, virtio_mmio_suite());
 	srunner_add_suite(sr, image_suite());

@@ -5,8 +5,8 @@
  * How it works: a test is run once for each row of `devices` times each of `modes`; its number _i says
  * which. To add a device, write its row (conformance.h) beside its own tests, and name it in `devices`.
  */
-#include "tests/unit/conformance.h"
 #include "tests/lib/echo.h"
+#include "tests/unit/conformance.h"
 
 #include <linux/virtio_config.h>
 #include <linux/virtio_ids.h>

@@ -281,8 +281,11 @@ START_TEST(stopping_publishes_and_calls)
 static int start_with(const struct vq_cfg *cfg, struct vq_pos pos)
 {
 	struct vq q;
+	int err = vq_start(&q, &v.mem, cfg, pos, -1);
 
-	return vq_start(&q, &v.mem, cfg, pos, -1);
+	if (!err)
+		vq_stop(&q);
+	return err;
 }
 
 START_TEST(only_sizes_and_places_of_the_specification_start)

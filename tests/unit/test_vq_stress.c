@@ -12,7 +12,9 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#define CHAINS	  20000
+#define CHAINS	  30000
+#define PHASE	  1000	/* chains, of one way of working */
+#define SPINS	  20000 /* looks before who spins goes to sleep */
 #define SIZE	  16
 #define HELD_MAX  4
 #define SLEEP_MAX 20000 /* ms */
@@ -30,6 +32,25 @@ static bool sleep_on(int fd)
 	return poll(&p, 1, SLEEP_MAX) == 1 && eventfd_read(fd, &n) == 0;
 }
 
+/*
+ * A notification is lost in the few nanoseconds in which one side looks a last time before it sleeps
+ * while the other publishes. That they meet there takes one that answers at once, not from its sleep:
+ * so now the one spins, now the other, and now none. And it takes one that arms just when the answer
+ * comes, which is a few hundred nanoseconds after it published: so it waits for a while that varies.
+ */
+enum { DRIVER_SPINS, DEVICE_SPINS, NONE_SPINS, SPIN_MODES };
+
+static u32 spins(u32 chain, u32 who)
+{
+	return chain / PHASE % SPIN_MODES == who ? SPINS : 0;
+}
+
+static void wait_a_little(u32 chain)
+{
+	for (volatile u32 i = chain * 37 % 509; i; i--)
+		;
+}
+
 /* ---- device ---- */
 
 static u32 held;
@@ -44,6 +65,28 @@ static void put(struct vq_slot *s)
 	vq_put(&v.q, &s->c, 4);
 }
 
+/* Put all that are held, the last one first. */
+static u32 put_held(void)
+{
+	u32 n = held;
+
+	while (held)
+		put(&slot[--held]);
+	return n;
+}
+
+/* There is a chain, seen while spinning or after arming; in both cases no kick may come. */
+static bool more(u32 done)
+{
+	if (spins(done, DRIVER_SPINS))
+		wait_a_little(done);
+	for (u32 n = spins(done, DEVICE_SPINS); n; n--) {
+		if (vq_ready(&v.q))
+			return true;
+	}
+	return vq_rearm(&v.q);
+}
+
 static void *device(void *arg)
 {
 	u32 done = 0;
@@ -55,17 +98,13 @@ static void *device(void *arg)
 			while (vq_get(&v.q, vq_slot_chain(&slot[held])) > 0) {
 				if (++held < done % HELD_MAX + 1)
 					continue;
-				done += held;
-				while (held)
-					put(&slot[--held]); /* the last one first */
+				done += put_held();
 				if (done % 3 == 0)
 					vq_publish(&v.q);
 			}
-			done += held;
-			while (held)
-				put(&slot[--held]);
+			done += put_held();
 			vq_publish(&v.q);
-		} while (vq_rearm(&v.q));
+		} while (more(done));
 		if (done < CHAINS && !sleep_on(kickfd))
 			return "the device was not kicked";
 	}
@@ -112,34 +151,56 @@ static void publish(void)
 	eventfd_write(kickfd, 1);
 }
 
+/* Add and publish some: one at a time while somebody spins, so that the other waits for it. */
+static u32 send(u32 sent)
+{
+	u32 burst = sent / PHASE % SPIN_MODES == NONE_SPINS ? sent % SIZE + 1 : 1, n = 0;
+
+	while (n < burst && sent + n < CHAINS && add(sent + n))
+		n++;
+	publish();
+	return n;
+}
+
+/* Take back what is there. Returns whether the answers are right. */
+static bool take(u32 *back)
+{
+	u32 len;
+	int id;
+
+	while ((id = ring_get(&v.ring, &len)) >= 0) {
+		if (!right(id, len))
+			return false;
+		++*back;
+	}
+	return true;
+}
+
+/* Ask to be called. Returns true if there is something already. */
+static bool arm(u32 sent)
+{
+	if (spins(sent, DEVICE_SPINS))
+		wait_a_little(sent);
+	if (v.ring.cfg.event_idx && sent % 2) /* when half of them are back */
+		return ring_calls(&v.ring, RING_CALLS_AT, (ring_inflight(&v.ring) + 1) / 2);
+	return ring_calls(&v.ring, RING_CALLS_ON, 0);
+}
+
 static const char *driver(void)
 {
 	u32 sent = 0, back = 0;
 
 	while (back < CHAINS) {
-		u32 len, burst = sent % SIZE + 1;
-		int id;
+		u32 before = back, looks = spins(sent, DRIVER_SPINS) + 1;
 
 		ring_calls(&v.ring, RING_CALLS_OFF, 0);
-		while (burst-- && sent < CHAINS && add(sent))
-			sent++;
-		publish();
-		while ((id = ring_get(&v.ring, &len)) >= 0) {
-			if (!right(id, len))
+		sent += send(sent);
+		while (looks-- && back == before) {
+			if (!take(&back))
 				return "a wrong answer";
-			back++;
 		}
-		if (sent < CHAINS && ring_inflight(&v.ring) < SIZE / 2 && sent % 7)
-			continue; /* more before it sleeps */
-		if (!ring_inflight(&v.ring))
+		if (!ring_inflight(&v.ring) || arm(sent))
 			continue;
-		if (v.ring.cfg.event_idx && sent % 2) {
-			/* Sleep until half of them are back. */
-			if (ring_calls(&v.ring, RING_CALLS_AT, (ring_inflight(&v.ring) + 1) / 2))
-				continue;
-		} else if (ring_calls(&v.ring, RING_CALLS_ON, 0)) {
-			continue;
-		}
 		if (!sleep_on(v.callfd))
 			return "the driver was not called";
 	}
