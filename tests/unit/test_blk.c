@@ -566,8 +566,7 @@ START_TEST(after_a_reset_nothing_arrives_any_more)
 		vdrv_reset(&d);
 		memset(p, 0x77, INFLIGHT * 16384);
 		vdrv_settle(&d);
-		for (u32 k = 0; k < INFLIGHT * 16384; k++)
-			ck_assert_uint_eq(p[k], 0x77);
+		ck_assert(p[0] == 0x77 && memcmp(p, p + 1, INFLIGHT * 16384 - 1) == 0);
 		d.next = kept;
 	}
 	vdrv_start(&d, ALL);
