@@ -14,6 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define DISK_QUEUE_MIN 4
+
 /* clang-format off: one setting a line */
 #define TO(field) .offset = offsetof(struct device_config, field)
 #define STRING(k, f)                                    \
@@ -50,7 +52,14 @@ static const struct subopt disk_subopts[] = {
 	{ .name = NULL },
 };
 
-static const struct subopt virtio_subopts[] = { VIRTIO_SUBOPTS, { .name = NULL } };
+static const struct subopt rng_subopts[] = {
+	{ .name = "queues", .type = SUBOPT_NUMBER, TO(queues), .min = 1, .max = 1 },
+	VIRTIO_SUBOPTS,
+	{ .name = NULL },
+};
+
+/* A console has two queues a port, and two for control: nothing to choose. */
+static const struct subopt console_subopts[] = { VIRTIO_SUBOPTS, { .name = NULL } };
 
 static const struct subopt port_subopts[] = {
 	{ .name = "name", .type = SUBOPT_STRING, .offset = offsetof(struct port_config, name) },
@@ -104,6 +113,11 @@ int config_disk(struct config *cfg, const char *arg)
 		log_err("--disk %s: give file=PATH, the image", arg);
 		return -EINVAL;
 	}
+	if (d->queue_size && d->queue_size < DISK_QUEUE_MIN) {
+		log_err("--disk: queue-size=%u: a request takes 3 descriptors; give 4 or more",
+			d->queue_size);
+		return -EINVAL;
+	}
 	if (d->disk.serial && strlen(d->disk.serial) > VIRTIO_BLK_ID_BYTES) {
 		log_err("--disk: serial=%s: at most %d bytes", d->disk.serial, VIRTIO_BLK_ID_BYTES);
 		return -EINVAL;
@@ -126,7 +140,7 @@ int config_rng(struct config *cfg, const char *arg)
 		log_err("--rng %s: give on or off, and settings after it", arg);
 		return -EINVAL;
 	}
-	return subopts_parse("rng", text, virtio_subopts, d);
+	return subopts_parse("rng", text, rng_subopts, d);
 }
 
 int config_stream(const char *option, const char *word, struct stream_config *s)
@@ -159,7 +173,7 @@ int config_console(struct config *cfg, const char *arg)
 		return -EINVAL;
 	d->console.nports = 1;
 	err = config_stream("console", subopts_word(&text), &d->console.port[0].stream);
-	return err ? err : subopts_parse("console", text, virtio_subopts, d);
+	return err ? err : subopts_parse("console", text, console_subopts, d);
 }
 
 int config_port(struct config *cfg, const char *arg)
@@ -188,6 +202,12 @@ int config_port(struct config *cfg, const char *arg)
 	if (!err && !port->name) {
 		log_err("--port %s: give it a name: name=NAME", arg);
 		err = -EINVAL;
+	}
+	for (u32 i = 1; !err && &d->console.port[i] < port; i++) {
+		if (strcmp(d->console.port[i].name, port->name) == 0) {
+			log_err("--port: name=%s is given twice", port->name);
+			err = -EINVAL;
+		}
 	}
 	return err;
 }

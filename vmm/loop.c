@@ -35,11 +35,12 @@ struct loop {
 	pthread_t started; /* the thread that loop_start() made */
 
 	pthread_mutex_t lock;
-	pthread_cond_t done; /* some call is done, or the loop runs */
+	pthread_cond_t done; /* some call is done, the loop runs, or nobody acts for it */
 	struct call *calls;  /* newest first */
-	pthread_t thread;    /* who runs the loop, if `running` */
+	pthread_t thread;    /* who runs the loop or acts for it */
 	bool running;
-	bool begun; /* it runs or has run since loop_start() */
+	bool acting; /* it does not run, and a thread does a call of its own in its place */
+	bool begun;  /* it runs or has run since loop_start() */
 	bool quit;
 };
 
@@ -129,6 +130,8 @@ static void loop_turn(struct loop *l)
 void loop_run(struct loop *l)
 {
 	pthread_mutex_lock(&l->lock);
+	while (l->acting)
+		pthread_cond_wait(&l->done, &l->lock);
 	l->thread = pthread_self();
 	l->running = true;
 	l->begun = true;
@@ -209,20 +212,38 @@ void loop_del(struct loop *l, struct loop_fd *lf)
 	}
 }
 
+/* In the place of a loop that does not run. The lock is held, and dropped around the call. */
+static void call_in_place(struct loop *l, void (*fn)(void *arg), void *arg)
+{
+	l->acting = true;
+	l->thread = pthread_self();
+	pthread_mutex_unlock(&l->lock);
+	fn(arg);
+	pthread_mutex_lock(&l->lock);
+	l->acting = false;
+	pthread_cond_broadcast(&l->done);
+}
+
 void loop_call(struct loop *l, void (*fn)(void *arg), void *arg)
 {
 	struct call c = { .fn = fn, .arg = arg };
 
 	pthread_mutex_lock(&l->lock);
-	if (!l->running || pthread_equal(l->thread, pthread_self())) {
+	if ((l->running || l->acting) && pthread_equal(l->thread, pthread_self())) {
 		pthread_mutex_unlock(&l->lock);
 		fn(arg);
 		return;
 	}
-	c.next = l->calls;
-	l->calls = &c;
-	wake_up(l);
-	while (!c.done)
+	while (l->acting)
 		pthread_cond_wait(&l->done, &l->lock);
+	if (l->running) {
+		c.next = l->calls;
+		l->calls = &c;
+		wake_up(l);
+		while (!c.done)
+			pthread_cond_wait(&l->done, &l->lock);
+	} else {
+		call_in_place(l, fn, arg);
+	}
 	pthread_mutex_unlock(&l->lock);
 }

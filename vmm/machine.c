@@ -113,7 +113,6 @@ static void stream_command(struct stream *s, char key)
 
 int machine_open_stream(struct machine *m, struct stream *s, const struct stream_config *cfg)
 {
-	stream_init(s, m->loop);
 	s->command = stream_command;
 	s->command_arg = m;
 	switch (cfg->kind) {

@@ -44,6 +44,7 @@ struct machine {
 	struct stream *port; /* the consoles' ports, in the order of the configuration */
 	u32 nports;
 	struct virtio_dev *window; /* the console on our terminal, or NULL */
+	struct stream *window_stream;
 	u32 niothreads;
 	struct loop **iothread; /* running, until the devices are gone */
 
@@ -90,7 +91,7 @@ int machine_build_virtio(struct machine *m);
 /* Tell the console on our terminal how large the window is now. Main loop's thread. */
 void machine_window_changed(struct machine *m);
 
-/* Begin and open a stream. Returns 0, or -errno after a message. */
+/* Open a stream that was begun by stream_init(). Returns 0, or -errno after a message. */
 int machine_open_stream(struct machine *m, struct stream *s, const struct stream_config *cfg);
 
 /* The machine owns `d` from now on. */

@@ -3,8 +3,8 @@
  * machine_virtio.c - the virtio devices that the user asked for: what stands behind each (image,
  * streams), the device itself, its transport.
  *
- * How it works: what can fail for the user's reasons is opened before any device is made, and what
- * makes the terminal raw last of all.
+ * How it works: images come first, streams after them, since that empties files; what makes the
+ * terminal raw comes last of all.
  */
 #include "minivmm/devices.h"
 #include "minivmm/image.h"
@@ -51,6 +51,14 @@ static const struct platform_node *mmio_node(const struct machine *m, u32 n)
 	return node;
 }
 
+/* Say why a device can't be made. Returns `err`. */
+static int refused(const char *option, int err)
+{
+	log_err("--%s: %s%s", option, strerror(-err),
+		err == -EMFILE ? "; see ulimit -n: each queue takes some file descriptors" : "");
+	return err;
+}
+
 static int create_disk(struct machine *m, const struct disk_config *cfg,
 		       const struct virtio_options *o, struct virtio_dev **v)
 {
@@ -67,7 +75,10 @@ static int create_disk(struct machine *m, const struct disk_config *cfg,
 	};
 	int err = image_open(&blk.image, &image);
 
-	return err ? err : virtio_blk_create(v, &m->env, o, &blk);
+	if (err) /* it has said why */
+		return err;
+	err = virtio_blk_create(v, &m->env, o, &blk);
+	return err ? refused("disk", err) : 0;
 }
 
 static int create_console(struct machine *m, const struct console_config *cfg,
@@ -80,56 +91,66 @@ static int create_console(struct machine *m, const struct console_config *cfg,
 	for (u32 i = 0; i < cfg->nports; i++)
 		port[i] = (struct virtio_console_port){ cfg->port[i].name, &stream[i] };
 	err = virtio_console_create(v, &m->env, o, port, cfg->nports);
-	if (!err && cfg->port[0].stream.kind == STREAM_STDIO)
+	if (err)
+		return refused("console", err);
+	if (cfg->port[0].stream.kind == STREAM_STDIO) {
 		m->window = *v;
-	return err;
+		m->window_stream = stream;
+	}
+	return 0;
 }
 
 static int create(struct machine *m, const struct device_config *d, struct stream *stream,
 		  const struct virtio_options *o, struct virtio_dev **v)
 {
+	int err;
+
 	switch (d->kind) {
 	case DEVICE_DISK:
 		return create_disk(m, &d->disk, o, v);
 	case DEVICE_CONSOLE:
 		return create_console(m, &d->console, stream, o, v);
 	case DEVICE_RNG:
-		return virtio_rng_create(v, &m->env, o);
+		err = virtio_rng_create(v, &m->env, o);
+		return err ? refused("rng", err) : 0;
 	}
 	return -EINVAL;
 }
 
-/* Open the streams of all ports: first those that only may fail, then standard input and output. */
-static int open_ports(struct machine *m)
+/* A stream for each port, not open yet. */
+static int begin_ports(struct machine *m)
 {
-	const struct config *cfg = m->cfg;
+	u32 n = 0;
 
-	for (u32 i = 0; i < cfg->ndevices; i++) {
-		if (cfg->device[i].kind == DEVICE_CONSOLE)
-			m->nports += cfg->device[i].console.nports;
+	for (u32 i = 0; i < m->cfg->ndevices; i++) {
+		if (m->cfg->device[i].kind == DEVICE_CONSOLE)
+			n += m->cfg->device[i].console.nports;
 	}
-	m->port = calloc(m->nports + 1, sizeof(*m->port));
-	if (!m->port) {
-		m->nports = 0;
+	m->port = calloc(n + 1, sizeof(*m->port));
+	if (!m->port)
 		return -ENOMEM;
-	}
-	for (u32 i = 0; i < m->nports; i++)
-		stream_init(&m->port[i], m->loop);
-	for (int stdio = 0; stdio <= 1; stdio++) {
-		struct stream *s = m->port;
+	for (m->nports = 0; m->nports < n; m->nports++)
+		stream_init(&m->port[m->nports], m->loop);
+	return 0;
+}
 
-		for (u32 i = 0; i < cfg->ndevices; i++) {
-			const struct console_config *c = &cfg->device[i].console;
+/* Open the ports that are standard input and output, or all others. */
+static int open_ports(struct machine *m, bool stdio)
+{
+	struct stream *s = m->port;
 
-			for (u32 p = 0; cfg->device[i].kind == DEVICE_CONSOLE && p < c->nports;
-			     p++, s++) {
-				int err = 0;
+	for (u32 i = 0; i < m->cfg->ndevices; i++) {
+		const struct console_config *c = &m->cfg->device[i].console;
 
-				if ((c->port[p].stream.kind == STREAM_STDIO) == stdio)
-					err = machine_open_stream(m, s, &c->port[p].stream);
-				if (err)
-					return err;
-			}
+		if (m->cfg->device[i].kind != DEVICE_CONSOLE)
+			continue;
+		for (u32 p = 0; p < c->nports; p++, s++) {
+			int err = 0;
+
+			if ((c->port[p].stream.kind == STREAM_STDIO) == stdio)
+				err = machine_open_stream(m, s, &c->port[p].stream);
+			if (err)
+				return err;
 		}
 	}
 	return 0;
@@ -171,7 +192,7 @@ int machine_build_virtio(struct machine *m)
 {
 	struct stream *stream;
 	u32 nmmio = 0, nqueues = 0;
-	int err = open_ports(m);
+	int err = begin_ports(m);
 
 	stream = m->port;
 	for (u32 i = 0; i < m->cfg->ndevices && !err; i++) {
@@ -182,6 +203,10 @@ int machine_build_virtio(struct machine *m)
 			stream += d->console.nports;
 	}
 	if (!err)
+		err = open_ports(m, false);
+	if (!err)
+		err = open_ports(m, true);
+	if (!err)
 		machine_window_changed(m);
 	return err;
 }
@@ -190,6 +215,6 @@ void machine_window_changed(struct machine *m)
 {
 	u16 columns, rows;
 
-	if (m->window && stream_window_size(m->port, &columns, &rows) == 0)
+	if (m->window && stream_window_size(m->window_stream, &columns, &rows) == 0)
 		virtio_console_resize(m->window, 0, columns, rows);
 }

@@ -22,7 +22,7 @@
  * told by the configuration space, which all drivers understand alike. (Some of Linux's take the
  * columns and rows of a RESIZE message for each other; ours are in the order of 5.3.6.2.)
  *
- * Threads: the main loop, on which the streams live, serves all queues (--iothread does not apply)
+ * Threads: the main loop, on which the streams live, serves all queues (--iothreads does not apply)
  * and owns all fields from `iov` on. vCPU threads come by loop_call().
  */
 #include "devices/datapath/inproc.h"

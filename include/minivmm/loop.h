@@ -62,8 +62,9 @@ void loop_del(struct loop *l, struct loop_fd *lf);
 void loop_forget(struct loop *l, struct loop_fd *lf);
 
 /*
- * Run fn(arg) on the loop's thread and return when it is done. Any thread; on the loop's own
- * thread, and while the loop does not run, it is a plain call.
+ * Run fn(arg) on the loop's thread and return when it is done. Any thread. On the loop's own thread
+ * it is a plain call; while the loop does not run, too, one thread's at a time, and the loop does not
+ * begin to run before it is done.
  */
 void loop_call(struct loop *l, void (*fn)(void *arg), void *arg);
 

@@ -110,7 +110,9 @@ START_TEST(a_bad_setting_is_named)
 	bad("--disk file=a,", "'' is not one of its settings");
 	bad("--disk a.img", "'a.img' is not one of its settings");
 	bad("--disk file=a,serial=012345678901234567890", "at most 20 bytes");
-	bad("--rng on,queues=2", "'queues' is not one of its settings");
+	bad("--disk file=a,queue-size=2", "give 4 or more");
+	bad("--rng on,queues=2", "queues=2: give a number from 1 to 1");
+	bad("--console none,queues=2", "'queues' is not one of its settings");
 }
 
 START_TEST(devices_keep_their_order)
@@ -140,6 +142,7 @@ START_TEST(a_port_belongs_to_the_console_before_it)
 	bad("--port none,name=n", "after the --console");
 	bad("--console none --rng on --port none,name=n", "after the --console");
 	bad("--console none --port none", "give it a name");
+	bad("--console none --port none,name=n --port none,name=n", "name=n is given twice");
 	bad("--console tty", "give stdio, none, pty, file=PATH or unix=PATH");
 }
 

@@ -403,6 +403,24 @@ START_TEST(a_call_while_the_loop_quits_is_not_lost)
 	}
 }
 
+/* Nobody runs the loop, then somebody does and stops again: `unlocked` is one thread's at any time. */
+START_TEST(calls_from_before_to_after_a_run_run_one_at_a_time)
+{
+	pthread_t thread[CALLERS];
+
+	unlocked = 0;
+	for (u32 i = 0; i < CALLERS; i++)
+		pthread_create(&thread[i], NULL, caller, NULL);
+	for (u32 i = 0; i < 10; i++) {
+		ck_assert_int_eq(loop_start(l, "unit"), 0);
+		loop_call(l, count_unlocked, NULL);
+		loop_stop(l);
+	}
+	for (u32 i = 0; i < CALLERS; i++)
+		pthread_join(thread[i], NULL);
+	ck_assert_uint_eq(unlocked, CALLERS * CALLS + 10);
+}
+
 START_TEST(destroying_no_loop_is_harmless)
 {
 	loop_destroy(NULL);
@@ -437,6 +455,7 @@ Suite *loop_suite(void)
 	tcase_add_test(t, a_call_from_within_a_call_runs_at_once);
 	tcase_add_test(t, a_loop_can_call_into_another);
 	tcase_add_test(t, calls_of_many_threads_run_one_at_a_time);
+	tcase_add_test(t, calls_from_before_to_after_a_run_run_one_at_a_time);
 	tcase_add_test(t, a_call_while_the_loop_quits_is_not_lost);
 	suite_add_tcase(s, t);
 	return s;
