@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 /*
- * fuzz_console.c - fuzz target: what a guest's driver can do to the console, by control messages and
- * by its rings. A console with a port between two pipes and two ports on sockets, made once; the input
- * is a row of steps, after which a reset must bring the device back and leave memory alone.
+ * fuzz_console.c - fuzz target: what a guest's driver can do to the console, by control messages
+ * and by its rings. A console with a port between two pipes and two ports on sockets, made once;
+ * the input is a row of steps, after which a reset must bring the device back and leave memory
+ * alone.
  *
  * The input, a row of
  *
@@ -11,8 +12,8 @@
  *	2 bytes	offset, or length
  *	4 bytes	value
  *
- * is cut off at its end: what is missing is zero. The guest's memory, all of it writable to ACT_POKE,
- * has buffers up to RINGS and then the rings, which are first laid out as a driver would.
+ * is cut off at its end: what is missing is zero. The guest's memory, all of it writable to
+ * ACT_POKE, has buffers up to RINGS and then the rings, which are first laid out as a driver would.
  */
 #include "minivmm/devices.h"
 #include "minivmm/irq.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * console_rig.h - what the suites on the console share: a console whose port 0 lies between two pipes
- * and whose other ports are UNIX sockets, and the driver's side of it.
+ * console_rig.h - what the suites on the console share: a console whose port 0 lies between two
+ * pipes and whose other ports are UNIX sockets, and the driver's side of it.
  */
 #ifndef TESTS_UNIT_CONSOLE_RIG_H
 #define TESTS_UNIT_CONSOLE_RIG_H
@@ -28,8 +28,8 @@ struct console_rig {
 	struct ring_buf posted[VIRTIO_QUEUES_MAX][CONSOLE_BUFS]; /* by id */
 };
 
-/* A console of `nports` ports on transport and ring format number `mode`. Ports from 1 on are called
- * "port.N". */
+/* A console of `nports` ports on transport and ring format number `mode`. Ports from 1 on are
+ * called "port.N". */
 void console_rig_init(struct console_rig *c, int mode, u32 nports, bool threads);
 void console_rig_free(struct console_rig *c);
 
@@ -67,8 +67,8 @@ void console_expect(struct console_rig *c, u32 id, u16 event, u16 value, const v
 /* There is none. */
 void console_expect_silence(struct console_rig *c);
 
-/* With MULTIPORT: buffers for control messages, DEVICE_READY, and PORT_READY for all ports. All that
- * they bring has been received. */
+/* With MULTIPORT: buffers for control messages, DEVICE_READY, and PORT_READY for all ports. All
+ * that they bring has been received. */
 void console_handshake(struct console_rig *c);
 
 #endif

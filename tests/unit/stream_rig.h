@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * stream_rig.h - what the suites on streams where people come and go share: a stream on a loop of its
- * own, an owner that reads all there is, and a folder for its files.
+ * stream_rig.h - what the suites on streams where people come and go share: a stream on a loop of
+ * its own, an owner that reads all there is, and a folder for its files.
  */
 #ifndef TESTS_UNIT_STREAM_RIG_H
 #define TESTS_UNIT_STREAM_RIG_H
@@ -44,8 +44,8 @@ void stream_rig_write(struct stream_rig *r, const char *text);
 /* Write counting bytes until no more fit. Returns how many. */
 u32 stream_rig_fill(struct stream_rig *r);
 
-/* Read from `fd`, which does not block, all there is; checks the counting from *next on. Returns how
- * many. */
+/* Read from `fd`, which does not block, all there is; checks the counting from *next on. Returns
+ * how many. */
 u32 drain_counting(int fd, u32 *next);
 
 /* What `fd` has: exactly `text`. */

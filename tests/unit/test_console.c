@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * test_console.c - the console between a driver, pipes and sockets. Most tests run on every transport,
- * with both ring formats; their number _i says which.
+ * test_console.c - the console between a driver, pipes and sockets. Most tests run on every
+ * transport, with both ring formats; their number _i says which.
  */
 #include "tests/unit/conformance.h"
 #include "tests/unit/console_rig.h"
@@ -95,15 +95,16 @@ START_TEST(output_comes_out)
 
 START_TEST(a_chain_of_many_pieces_comes_out_in_order)
 {
+	static const char text[] = "abcdefghijklmnopqrstuvwxyz0123";
 	struct ring_buf buf[10];
 
 	plug(_i, 1);
 	for (u32 i = 0; i < 10; i++) {
 		buf[i] = (struct ring_buf){ vdrv_alloc(&c.d, 3), 3 };
-		memcpy(vdrv_ptr(&c.d, buf[i].gpa, 3), "abcdefghijklmnopqrstuvwxyz0123" + 3 * i, 3);
+		memcpy(vdrv_ptr(&c.d, buf[i].gpa, 3), text + 3 * i, 3);
 	}
 	ck_assert_uint_eq(vdrv_request(&c.d, CONSOLE_TX, buf, 10, 0), 0);
-	ck_assert_str_eq(shown(), "abcdefghijklmnopqrstuvwxyz0123");
+	ck_assert_str_eq(shown(), text);
 	unplug();
 }
 
