@@ -51,6 +51,7 @@ struct image {
 	atomic_int flush_err; /* -errno of the first flush that failed: all later ones fail, too */
 	atomic_bool no_punch, no_zero_range; /* the file system can't */
 	atomic_bool told;		     /* an error has been logged */
+	atomic_bool cut; /* the file has been made shorter: nothing of it is to be trusted */
 };
 
 enum step_op { STEP_READ, STEP_WRITE, STEP_SYNC, STEP_FALLOCATE, STEP_BLKDISCARD };

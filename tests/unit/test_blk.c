@@ -306,7 +306,10 @@ START_TEST(an_error_of_the_host_reaches_the_driver)
 	ck_assert_int_eq(ftruncate(fd, 10 * 512), 0);
 	ck_assert_uint_eq(request(VIRTIO_BLK_T_IN, 9, true, gpa, 1024), VIRTIO_BLK_S_IOERR);
 	expect_said("made shorter");
-	ck_assert_uint_eq(request(VIRTIO_BLK_T_IN, 8, true, gpa, 1024), VIRTIO_BLK_S_OK);
+	ck_assert_uint_eq(request(VIRTIO_BLK_T_IN, 8, true, gpa, 1024), VIRTIO_BLK_S_IOERR);
+	ck_assert_uint_eq(write_sector(SECTORS - 1, 1), VIRTIO_BLK_S_IOERR);
+	ck_assert_uint_eq(flush(), VIRTIO_BLK_S_IOERR);
+	ck_assert_int_eq(lseek(fd, 0, SEEK_END), 10 * 512);
 	end();
 }
 
