@@ -335,6 +335,18 @@ u32 image_discard_granularity(const struct image *img)
 	return img->discard_granularity;
 }
 
+int image_sync_open(struct image_queue *q)
+{
+	char path[32];
+
+	q->sync_fd = -1;
+	if (q->img->readonly)
+		return 0;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", q->img->fd);
+	q->sync_fd = open(path, O_RDWR | O_CLOEXEC);
+	return q->sync_fd < 0 ? -errno : 0;
+}
+
 int image_queue_create(struct image_queue **out, struct image *img, struct loop *loop,
 		       void (*batch_done)(void *arg), void *arg)
 {

@@ -87,7 +87,16 @@ struct image_queue {
 	struct loop *loop;
 	void (*batch_done)(void *arg);
 	void *arg;
+	/*
+	 * What is synced: the image, opened once more, or -1 if it is not written. The kernel tells a
+	 * writeback error to each open file once. So each engine has its own, and only one sync at a
+	 * time: of two on one file, one would be told and the other would succeed.
+	 */
+	int sync_fd;
 };
+
+/* Open q->sync_fd. Returns 0 or -errno. */
+int image_sync_open(struct image_queue *q);
 
 /* Requests in the order in which they came. */
 struct image_list {

@@ -19,7 +19,7 @@
  * told from a sync that failed.
  *
  * A failed sync stays failed. The kernel reports lost pages once and then forgets them: a second
- * fdatasync() would succeed although data is gone.
+ * fdatasync() would succeed although data is gone. A second at the same time, too: see sync_fd.
  *
  * A file that somebody on the host makes shorter has lost data, and a write behind its new end would
  * make it long again, with zeroes where the data was. So its size is looked at before every step that
@@ -99,6 +99,19 @@ static bool is_cut(struct image *img)
 	    S_ISREG(sx.stx_mode) && sx.stx_size < img->size)
 		cut(img);
 	return img->cut;
+}
+
+/* What should be on stable storage is not, and nobody knows what else is not. */
+static void sync_failed(struct image *img, int err)
+{
+	int none = 0;
+
+	if (!atomic_compare_exchange_strong(&img->flush_err, &none, err))
+		return;
+	img->told = true;
+	log_err("%s: can't be written back (%s): what the guest wrote may be lost, and its flushes "
+		"fail from now on",
+		img->path, strerror(-err));
 }
 
 /* The range is done. */
@@ -207,10 +220,15 @@ static bool next_read_write(struct image_req *r, struct image_step *s)
 
 static void read_write_done(struct image_req *r, int res)
 {
-	const struct image *img = image_of(r);
+	struct image *img = image_of(r);
 	bool on_grid = img->direct && !off_grid(r);
 
 	if (res < 0) {
+		/* A durable write includes a sync; not to blame are a full disk, and a request that the
+		 * host does not take. */
+		if (r->op == IMAGE_WRITE && r->fua && on_grid && res != -ENOSPC && res != -EINVAL &&
+		    res != -EOPNOTSUPP)
+			sync_failed(img, res);
 		finish(r, res);
 		return;
 	}
@@ -218,7 +236,7 @@ static void read_write_done(struct image_req *r, int res)
 		res = ALIGN_DOWN(res, img->block_size);
 	if (res == 0) {
 		if (r->op == IMAGE_READ)
-			cut(image_of(r));
+			cut(img);
 		finish(r, -EIO);
 		return;
 	}
@@ -323,22 +341,15 @@ static bool next_sync(struct image_req *r, struct image_step *s)
 		finish(r, err);
 		return false;
 	}
-	*s = (struct image_step){ .op = STEP_SYNC, .fd = img->fd };
+	*s = (struct image_step){ .op = STEP_SYNC, .fd = r->queue->sync_fd };
 	return true;
 }
 
 static void sync_done(struct image_req *r, int res)
 {
-	struct image *img = image_of(r);
-	int none = 0;
-
-	if (res < 0 && atomic_compare_exchange_strong(&img->flush_err, &none, res)) {
-		img->told = true;
-		log_err("%s: can't be written back (%s): what the guest wrote may be lost, and its "
-			"flushes fail from now on",
-			img->path, strerror(-res));
-	}
-	finish(r, img->flush_err);
+	if (res < 0)
+		sync_failed(image_of(r), res);
+	finish(r, image_of(r)->flush_err);
 }
 
 bool image_next_step(struct image_req *r, struct image_step *s)

@@ -585,12 +585,12 @@ START_TEST(a_flush_that_failed_once_fails_ever_after)
 	start();
 	ck_assert_int_eq(run_op(IMAGE_FLUSH, 0, NULL, 0), 0);
 	ck_assert_int_eq(pipe2(pipes, O_CLOEXEC), 0);
-	file = fcntl(img->fd, F_DUPFD_CLOEXEC, 0);
-	ck_assert_int_eq(dup3(pipes[1], img->fd, O_CLOEXEC), img->fd); /* nothing to sync there */
+	file = fcntl(queue->sync_fd, F_DUPFD_CLOEXEC, 0);
+	ck_assert_int_eq(dup3(pipes[1], queue->sync_fd, O_CLOEXEC), queue->sync_fd); /* can't */
 	ck_assert_int_eq(run_op(IMAGE_FLUSH, 0, NULL, 0), -EINVAL);
 	expect_said("flushes fail from now on");
 	said_forget();
-	ck_assert_int_eq(dup3(file, img->fd, O_CLOEXEC), img->fd);
+	ck_assert_int_eq(dup3(file, queue->sync_fd, O_CLOEXEC), queue->sync_fd);
 	ck_assert_int_eq(run_op(IMAGE_FLUSH, 0, NULL, 0), -EINVAL);
 	io_init(&io, IMAGE_WRITE, 0, buf, 512);
 	io.r.fua = true;
@@ -602,6 +602,29 @@ START_TEST(a_flush_that_failed_once_fails_ever_after)
 	close(pipes[0]);
 	close(pipes[1]);
 	close(file);
+}
+
+START_TEST(of_many_flushes_at_once_none_hides_an_error)
+{
+	static struct io io[100];
+	int pipes[2];
+
+	NEED(_i);
+	start();
+	ck_assert_int_ne(queue->sync_fd, img->fd);
+	for (u32 k = 0; k < 2; k++) {
+		for (u32 i = 0; i < ARRAY_SIZE(io); i++)
+			io_init(&io[i], IMAGE_FLUSH, 0, NULL, 0);
+		run_all(io, ARRAY_SIZE(io));
+		for (u32 i = 0; i < ARRAY_SIZE(io); i++)
+			ck_assert_int_eq(io[i].err, k ? -EINVAL : 0);
+		ck_assert_int_eq(pipe2(pipes, O_CLOEXEC), 0);
+		ck_assert_int_eq(dup3(pipes[1], queue->sync_fd, O_CLOEXEC), queue->sync_fd);
+		close(pipes[0]);
+		close(pipes[1]);
+	}
+	stop();
+	expect_said("flushes fail from now on");
 }
 
 START_TEST(a_read_only_image_is_not_written)
@@ -707,6 +730,15 @@ START_TEST(a_forced_direct_write_is_one_step)
 	image_step_done(&io.r, 3584);
 	ck_assert(!image_next_step(&io.r, &s));
 	ck_assert_int_eq(io.r.result, 0);
+
+	for (u32 k = 0; k < 2; k++) { /* what fails is a sync, unless it is for want of space */
+		io_init(&io, IMAGE_WRITE, 0, buf, 4096);
+		io.r.fua = true;
+		io.r.queue = queue;
+		ck_assert(image_next_step(&io.r, &s));
+		image_step_done(&io.r, k ? -EIO : -ENOSPC);
+		ck_assert_int_eq(img->flush_err, k ? -EIO : 0);
+	}
 	img->direct = false;
 	free(queue);
 	free(buf);
@@ -863,6 +895,7 @@ Suite *image_suite(void)
 	tcase_add_loop_test(both, a_truncated_image_fails_whatever_notices_first, 0, 2);
 	tcase_add_loop_test(both, a_full_disk_is_told_and_loses_nothing_acknowledged, 0, 2);
 	tcase_add_loop_test(both, a_flush_that_failed_once_fails_ever_after, 0, 2);
+	tcase_add_loop_test(both, of_many_flushes_at_once_none_hides_an_error, 0, 2);
 	tcase_add_loop_test(both, a_read_only_image_is_not_written, 0, 2);
 	suite_add_tcase(s, both);
 
