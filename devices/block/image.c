@@ -375,6 +375,7 @@ void image_submit(struct image_queue *q, struct image_req *r)
 	r->bounce = NULL;
 	r->result = 0;
 	r->flags = 0;
+	r->retries = 0;
 	q->ops->submit(q, r);
 }
 

@@ -42,6 +42,9 @@
 #include <string.h>
 #include <sys/stat.h>
 
+/* How often the host may put a request off before we call it an error: the loop would spin. */
+#define RETRIES_MAX 64
+
 /* image_req.flags */
 enum {
 	REQ_FINISHED = 1,  /* result is final */
@@ -388,8 +391,11 @@ bool image_next_step(struct image_req *r, struct image_step *s)
 
 void image_step_done(struct image_req *r, int res)
 {
-	if (res == -EINTR || res == -EAGAIN)
-		return; /* the same again */
+	if (res == -EINTR || res == -EAGAIN) {
+		if (++r->retries <= RETRIES_MAX)
+			return; /* the same again */
+		res = -EIO;
+	}
 	if (r->flags & REQ_SYNC || r->op == IMAGE_FLUSH)
 		sync_done(r, res);
 	else if (r->op == IMAGE_DISCARD)

@@ -32,6 +32,7 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #define SQ_ENTRIES 256
@@ -176,6 +177,19 @@ static u32 reap(struct uring *u)
 	return n;
 }
 
+/* The host is out of memory for what we hand it. Completions, if some are to come, wake the loop;
+ * else it tries again, without taking a whole CPU for it. */
+static void nap(void)
+{
+	nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+}
+
+/* Is there something that fill() could take? Requests that found the submission queue full. */
+static bool can_fill(struct uring *u)
+{
+	return (u->waiting.first || (u->syncs.first && !u->syncing.first)) && has_room(u);
+}
+
 static void turn(struct uring *u)
 {
 	bool again, entered;
@@ -191,15 +205,17 @@ static void turn(struct uring *u)
 			if (ndone && u->q.batch_done)
 				u->q.batch_done(u->q.arg);
 			entered = enter(u);
-			again = reap(u) > 0 || ndone > 0;
+			again = reap(u) > 0 || ndone > 0 || (entered && can_fill(u));
 		} while (again);
 		io_uring_cq_eventfd_toggle(&u->ring, true);
 		/* Pairs with the kernel's taking its completion lock between posting a completion and
 		 * looking whether the eventfd is on: one of us sees the other's store. */
 		atomic_thread_fence(memory_order_seq_cst);
 	} while (io_uring_cq_ready(&u->ring));
-	if (!entered)
+	if (!entered && u->inkernel == io_uring_sq_ready(&u->ring)) {
+		nap();
 		eventfd_write(u->event.fd, 1);
+	}
 	u->turning = false;
 }
 
@@ -239,7 +255,10 @@ static void uring_drain(struct image_queue *q)
 		u->pool->ops->drain(u->pool);
 	turn(u);
 	while (u->undone) {
-		io_uring_submit_and_wait(&u->ring, 1);
+		int n = io_uring_submit_and_wait(&u->ring, 1);
+
+		if (n < 0 && n != -EINTR)
+			nap();
 		turn(u);
 	}
 }

@@ -56,6 +56,7 @@ struct image_req {
 	struct iovec part; /* what is left of one buffer, or what is in `bounce` */
 	int result;
 	u32 flags;
+	u32 retries;
 };
 
 /*
