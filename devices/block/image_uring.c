@@ -91,12 +91,14 @@ static void fill_sqe(struct io_uring_sqe *sqe, const struct image_step *s)
 	}
 }
 
-static void make_sqe(struct uring *u, const struct image_step *s, void *data)
+static void make_sqe(struct uring *u, const struct image_step *s, void *data, bool async)
 {
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&u->ring);
 
 	fill_sqe(sqe, s);
 	io_uring_sqe_set_data(sqe, data);
+	if (async)
+		sqe->flags |= IOSQE_ASYNC;
 	u->inkernel++;
 }
 
@@ -132,14 +134,14 @@ static u32 fill(struct uring *u)
 		} else if (s.op == STEP_SYNC) {
 			image_list_add(&u->syncs, r);
 		} else {
-			make_sqe(u, &s, r);
+			make_sqe(u, &s, r, r->op == IMAGE_WRITE_ZEROES || r->len > INLINE_MAX);
 		}
 	}
 	if (u->syncs.first && !u->syncing.first && has_room(u)) {
 		u->syncing = u->syncs;
 		u->syncs.first = NULL;
 		s = (struct image_step){ .op = STEP_SYNC, .fd = u->q.sync_fd };
-		make_sqe(u, &s, &u->syncing);
+		make_sqe(u, &s, &u->syncing, false);
 	}
 	return ndone;
 }
@@ -286,6 +288,11 @@ static const struct image_queue_ops uring_ops = {
 	.drain = uring_drain,
 	.destroy = uring_destroy,
 };
+
+static void destroy_failed(void *u)
+{
+	uring_destroy(&((struct uring *)u)->q);
+}
 
 int image_uring_create(struct image_queue **out, const struct image_queue *common)
 {
