@@ -285,6 +285,7 @@ int image_open(struct image **out, const struct image_options *o)
 	img->readonly = o->readonly;
 	img->direct = o->direct;
 	img->aio = o->aio;
+	img->any_aio = o->aio == IMAGE_AIO_AUTO;
 	img->path = strdup(o->path);
 	if (!img->path)
 		err = -ENOMEM;
@@ -357,8 +358,14 @@ int image_queue_create(struct image_queue **out, struct image *img, struct loop 
 		.arg = arg,
 	};
 
-	return img->aio == IMAGE_AIO_THREADS ? image_threads_create(out, &common)
-					     : image_uring_create(out, &common);
+	int err = -ENOSYS;
+
+	if (img->aio != IMAGE_AIO_THREADS)
+		err = image_uring_create(out, &common);
+	/* The probe found a ring to be had, but perhaps not so large a one, or not so many. */
+	if (err && (img->aio == IMAGE_AIO_THREADS || img->any_aio))
+		err = image_threads_create(out, &common);
+	return err;
 }
 
 void image_queue_destroy(struct image_queue *q)

@@ -41,6 +41,7 @@ struct image {
 	u64 size;
 	bool readonly, direct, blkdev;
 	enum image_aio aio; /* IMAGE_AIO_IO_URING or _THREADS */
+	bool any_aio;	    /* if it can't be had, the other will do */
 	u32 block_size;	    /* of offsets and lengths */
 	u32 mem_align;	    /* of buffers, if direct */
 	u32 discard_granularity;

@@ -263,6 +263,11 @@ static const struct image_queue_ops threads_ops = {
 	.destroy = threads_destroy,
 };
 
+static void destroy_failed(void *p)
+{
+	threads_destroy(&((struct pool *)p)->q);
+}
+
 int image_threads_create(struct image_queue **out, const struct image_queue *common)
 {
 	struct pool *p = calloc(1, sizeof(*p));
@@ -286,8 +291,8 @@ int image_threads_create(struct image_queue **out, const struct image_queue *com
 	if (!err)
 		err = wake_worker(p); /* at least one, or nothing would ever be done */
 	pthread_mutex_unlock(&p->lock);
-	if (err) {
-		threads_destroy(&p->q);
+	if (err) { /* on the loop's thread: it may run, and have events in hand */
+		loop_call(common->loop, destroy_failed, p);
 		return err;
 	}
 	*out = &p->q;

@@ -37,6 +37,9 @@
 
 #define SQ_ENTRIES 256
 
+/* Larger requests are not tried on the loop's thread: copying them from the page cache takes long. */
+#define INLINE_MAX (4 * MIB)
+
 /* Completions need no interruption of the thread: it comes by in the kernel anyway (Linux 5.19). */
 #define RING_FLAGS IORING_SETUP_COOP_TASKRUN
 
@@ -317,8 +320,8 @@ int image_uring_create(struct image_queue **out, const struct image_queue *commo
 	}
 	if (!err && u->q.img->blkdev)
 		err = image_threads_create(&u->pool, common);
-	if (err) {
-		uring_destroy(&u->q);
+	if (err) { /* on the loop's thread: it may run, and have events in hand */
+		loop_call(common->loop, destroy_failed, u);
 		return err;
 	}
 	*out = &u->q;

@@ -687,6 +687,28 @@ START_TEST(what_the_host_leaves_is_asked_for_again)
 	image_close(img);
 }
 
+START_TEST(what_the_host_always_puts_off_is_an_error)
+{
+	static const int err[] = { -EAGAIN, -EINTR };
+	struct image_step s;
+	u8 buf[512];
+	struct io io;
+
+	ck_assert_int_eq(image_open(&img, &options), 0);
+	for (u32 k = 0; k < 2; k++) {
+		u32 n = 0;
+
+		io_init(&io, IMAGE_READ, 0, buf, 512);
+		begin_steps(&io);
+		for (; image_next_step(&io.r, &s); n++)
+			image_step_done(&io.r, err[k]);
+		ck_assert(n > 10 && n < 1000);
+		ck_assert_int_eq(io.r.result, -EIO);
+		free(queue);
+	}
+	image_close(img);
+}
+
 START_TEST(a_forced_write_is_synced_at_its_end)
 {
 	struct image_step s;
@@ -838,15 +860,15 @@ START_TEST(qemus_locks_are_respected_and_respect_ours)
 	close(fd);
 }
 
-/* Let no further file descriptors than one be had. */
-static void one_more_fd(void)
+/* Let no more than `n` further file descriptors be had. */
+static void limit_fds(u32 n)
 {
 	int next = dup(0);
 	struct rlimit files;
 
 	getrlimit(RLIMIT_NOFILE, &files);
 	close(next);
-	files.rlim_cur = next + 1;
+	files.rlim_cur = next + n;
 	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &files), 0);
 }
 
@@ -856,7 +878,7 @@ START_TEST(without_io_uring_there_are_threads)
 	u8 buf[512] = { 7 };
 
 	getrlimit(RLIMIT_NOFILE, &files);
-	one_more_fd();
+	limit_fds(1);
 	options.aio = IMAGE_AIO_IO_URING;
 	ck_assert_int_eq(image_open(&img, &options), -EMFILE);
 	expect_said("use aio=threads");
@@ -871,6 +893,29 @@ START_TEST(without_io_uring_there_are_threads)
 	ck_assert_int_eq(img->aio, image_uring_probe() ? IMAGE_AIO_THREADS : IMAGE_AIO_IO_URING);
 	ck_assert_int_eq(run_op(IMAGE_WRITE, 0, buf, 512), 0);
 	stop();
+}
+
+START_TEST(without_a_large_ring_there_are_threads)
+{
+	struct rlimit files;
+	u8 buf[512] = { 7 };
+
+	if (image_uring_probe())
+		skip_test("no io_uring");
+	getrlimit(RLIMIT_NOFILE, &files);
+	for (u32 k = 0; k < 2; k++) {
+		options.aio = k ? IMAGE_AIO_AUTO : IMAGE_AIO_IO_URING;
+		ck_assert_int_eq(image_open(&img, &options), 0);
+		ck_assert_int_eq(loop_create(&l), 0);
+		ck_assert_int_eq(loop_start(l, "unit"), 0);
+		limit_fds(2); /* an eventfd and the image: what the threads need */
+		ck_assert_int_eq(image_queue_create(&queue, img, l, batch_done, &batches),
+				 k ? 0 : -EMFILE);
+		setrlimit(RLIMIT_NOFILE, &files);
+		if (k)
+			ck_assert_int_eq(run_op(IMAGE_WRITE, 0, buf, 512), 0);
+		stop();
+	}
 }
 
 Suite *image_suite(void)
@@ -904,7 +949,9 @@ Suite *image_suite(void)
 	tcase_add_test(once, an_image_has_one_writer_or_many_readers);
 	tcase_add_test(once, qemus_locks_are_respected_and_respect_ours);
 	tcase_add_test(once, without_io_uring_there_are_threads);
+	tcase_add_test(once, without_a_large_ring_there_are_threads);
 	tcase_add_test(once, what_the_host_leaves_is_asked_for_again);
+	tcase_add_test(once, what_the_host_always_puts_off_is_an_error);
 	tcase_add_test(once, a_forced_write_is_synced_at_its_end);
 	tcase_add_test(once, a_forced_direct_write_is_one_step);
 	suite_add_tcase(s, once);
