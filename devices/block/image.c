@@ -285,6 +285,7 @@ int image_open(struct image **out, const struct image_options *o)
 	img->readonly = o->readonly;
 	img->direct = o->direct;
 	img->aio = o->aio;
+	img->any_aio = o->aio == IMAGE_AIO_AUTO;
 	img->path = strdup(o->path);
 	if (!img->path)
 		err = -ENOMEM;
@@ -335,6 +336,18 @@ u32 image_discard_granularity(const struct image *img)
 	return img->discard_granularity;
 }
 
+int image_sync_open(struct image_queue *q)
+{
+	char path[32];
+
+	q->sync_fd = -1;
+	if (q->img->readonly)
+		return 0;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", q->img->fd);
+	q->sync_fd = open(path, O_RDWR | O_CLOEXEC);
+	return q->sync_fd < 0 ? -errno : 0;
+}
+
 int image_queue_create(struct image_queue **out, struct image *img, struct loop *loop,
 		       void (*batch_done)(void *arg), void *arg)
 {
@@ -345,8 +358,14 @@ int image_queue_create(struct image_queue **out, struct image *img, struct loop 
 		.arg = arg,
 	};
 
-	return img->aio == IMAGE_AIO_THREADS ? image_threads_create(out, &common)
-					     : image_uring_create(out, &common);
+	int err = -ENOSYS;
+
+	if (img->aio != IMAGE_AIO_THREADS)
+		err = image_uring_create(out, &common);
+	/* The probe found a ring to be had, but perhaps not so large a one, or not so many. */
+	if (err && (img->aio == IMAGE_AIO_THREADS || img->any_aio))
+		err = image_threads_create(out, &common);
+	return err;
 }
 
 void image_queue_destroy(struct image_queue *q)
@@ -363,6 +382,7 @@ void image_submit(struct image_queue *q, struct image_req *r)
 	r->bounce = NULL;
 	r->result = 0;
 	r->flags = 0;
+	r->retries = 0;
 	q->ops->submit(q, r);
 }
 

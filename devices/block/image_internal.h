@@ -41,6 +41,7 @@ struct image {
 	u64 size;
 	bool readonly, direct, blkdev;
 	enum image_aio aio; /* IMAGE_AIO_IO_URING or _THREADS */
+	bool any_aio;	    /* if it can't be had, the other will do */
 	u32 block_size;	    /* of offsets and lengths */
 	u32 mem_align;	    /* of buffers, if direct */
 	u32 discard_granularity;
@@ -51,6 +52,7 @@ struct image {
 	atomic_int flush_err; /* -errno of the first flush that failed: all later ones fail, too */
 	atomic_bool no_punch, no_zero_range; /* the file system can't */
 	atomic_bool told;		     /* an error has been logged */
+	atomic_bool cut; /* the file has been made shorter: nothing of it is to be trusted */
 };
 
 enum step_op { STEP_READ, STEP_WRITE, STEP_SYNC, STEP_FALLOCATE, STEP_BLKDISCARD };
@@ -86,7 +88,16 @@ struct image_queue {
 	struct loop *loop;
 	void (*batch_done)(void *arg);
 	void *arg;
+	/*
+	 * What is synced: the image, opened once more, or -1 if it is not written. The kernel tells a
+	 * writeback error to each open file once. So each engine has its own, and only one sync at a
+	 * time: of two on one file, one would be told and the other would succeed.
+	 */
+	int sync_fd;
 };
+
+/* Open q->sync_fd. Returns 0 or -errno. */
+int image_sync_open(struct image_queue *q);
 
 /* Requests in the order in which they came. */
 struct image_list {

@@ -19,7 +19,13 @@
  * told from a sync that failed.
  *
  * A failed sync stays failed. The kernel reports lost pages once and then forgets them: a second
- * fdatasync() would succeed although data is gone.
+ * fdatasync() would succeed although data is gone. A second at the same time, too: see sync_fd.
+ *
+ * A file that somebody on the host makes shorter has lost data, and a write behind its new end would
+ * make it long again, with zeroes where the data was. So its size is looked at before every step that
+ * changes the file or says that it is safe, and a read notices by itself. It costs a fraction of a
+ * microsecond, much less than the step. What remains is a truncation between the look and the step:
+ * the next look sees it, unless the write ended where the image ends. Once seen, all fails.
  *
  * Threads: a request is in one thread's hands at a time; of the image, only the atomics change.
  */
@@ -29,10 +35,15 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <linux/falloc.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+
+/* How often the host may put a request off before we call it an error: the loop would spin. */
+#define RETRIES_MAX 64
 
 /* image_req.flags */
 enum {
@@ -66,6 +77,44 @@ static void finish(struct image_req *r, int err)
 	if (err && !atomic_exchange(&img->told, true))
 		log_err("%s: can't %s at byte %llu: %s", img->path, verb[r->op],
 			(unsigned long long)(r->off + r->progress), strerror(-err));
+}
+
+/* The file turned out to be shorter than it was. */
+static void cut(struct image *img)
+{
+	if (atomic_exchange(&img->cut, true))
+		return;
+	img->told = true;
+	log_err("%s: has been made shorter while in use: what was behind its end is lost, and all "
+		"requests fail from now on",
+		img->path);
+}
+
+/* Is it shorter? A file that is not on this host (NFS, FUSE) is not asked for, or the loop would wait
+ * for the network: we see what this host knows. What can't be told here, the step itself will tell. */
+static bool is_cut(struct image *img)
+{
+	struct statx sx;
+
+	if (!img->cut && !img->blkdev &&
+	    statx(img->fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_SIZE | STATX_TYPE, &sx) ==
+		    0 &&
+	    S_ISREG(sx.stx_mode) && sx.stx_size < img->size)
+		cut(img);
+	return img->cut;
+}
+
+/* What should be on stable storage is not, and nobody knows what else is not. */
+static void sync_failed(struct image *img, int err)
+{
+	int none = 0;
+
+	if (!atomic_compare_exchange_strong(&img->flush_err, &none, err))
+		return;
+	img->told = true;
+	log_err("%s: can't be written back (%s): what the guest wrote may be lost, and its flushes "
+		"fail from now on",
+		img->path, strerror(-err));
 }
 
 /* The range is done. */
@@ -174,20 +223,23 @@ static bool next_read_write(struct image_req *r, struct image_step *s)
 
 static void read_write_done(struct image_req *r, int res)
 {
-	const struct image *img = image_of(r);
+	struct image *img = image_of(r);
 	bool on_grid = img->direct && !off_grid(r);
 
 	if (res < 0) {
+		/* A durable write includes a sync; not to blame are a full disk, and a request that the
+		 * host does not take. */
+		if (r->op == IMAGE_WRITE && r->fua && on_grid && res != -ENOSPC && res != -EINVAL &&
+		    res != -EOPNOTSUPP)
+			sync_failed(img, res);
 		finish(r, res);
 		return;
 	}
 	if (on_grid)
 		res = ALIGN_DOWN(res, img->block_size);
 	if (res == 0) {
-		if (r->op == IMAGE_READ && !atomic_exchange(&image_of(r)->told, true))
-			log_err("%s: now ends before byte %llu: it has been made shorter while in "
-				"use",
-				img->path, (unsigned long long)(r->off + r->len));
+		if (r->op == IMAGE_READ)
+			cut(img);
 		finish(r, -EIO);
 		return;
 	}
@@ -292,28 +344,25 @@ static bool next_sync(struct image_req *r, struct image_step *s)
 		finish(r, err);
 		return false;
 	}
-	*s = (struct image_step){ .op = STEP_SYNC, .fd = img->fd };
+	*s = (struct image_step){ .op = STEP_SYNC, .fd = r->queue->sync_fd };
 	return true;
 }
 
 static void sync_done(struct image_req *r, int res)
 {
-	struct image *img = image_of(r);
-	int none = 0;
-
-	if (res < 0 && atomic_compare_exchange_strong(&img->flush_err, &none, res)) {
-		img->told = true;
-		log_err("%s: can't be written back (%s): what the guest wrote may be lost, and its "
-			"flushes fail from now on",
-			img->path, strerror(-res));
-	}
-	finish(r, img->flush_err);
+	if (res < 0)
+		sync_failed(image_of(r), res);
+	finish(r, image_of(r)->flush_err);
 }
 
 bool image_next_step(struct image_req *r, struct image_step *s)
 {
 	if (r->flags & REQ_FINISHED)
 		return false;
+	if (r->op == IMAGE_READ ? image_of(r)->cut : is_cut(image_of(r))) {
+		finish(r, -EIO);
+		return false;
+	}
 	if (r->flags & REQ_SYNC || r->op == IMAGE_FLUSH)
 		return next_sync(r, s);
 	if (r->op != IMAGE_READ && image_of(r)->readonly) {
@@ -342,8 +391,11 @@ bool image_next_step(struct image_req *r, struct image_step *s)
 
 void image_step_done(struct image_req *r, int res)
 {
-	if (res == -EINTR || res == -EAGAIN)
-		return; /* the same again */
+	if (res == -EINTR || res == -EAGAIN) {
+		if (++r->retries <= RETRIES_MAX)
+			return; /* the same again */
+		res = -EIO;
+	}
 	if (r->flags & REQ_SYNC || r->op == IMAGE_FLUSH)
 		sync_done(r, res);
 	else if (r->op == IMAGE_DISCARD)

@@ -11,6 +11,9 @@
  * starts one. So requests that take no time do not cost a wake-up each, and those that do run side by
  * side.
  *
+ * One sync at a time (see sync_fd): who comes while one runs waits for it to end, as it may have begun
+ * before the last write did, and then shares the next with all who wait.
+ *
  * Threads: `lock` guards the fields below it; the others belong to the loop's thread.
  */
 #include "devices/block/image_internal.h"
@@ -42,6 +45,10 @@ struct pool {
 	pthread_t thread[THREADS_MAX];
 	u32 nthreads, nidle;
 	bool quit;
+	pthread_cond_t synced; /* a sync has ended */
+	bool syncing;
+	u64 nsyncs;   /* begun */
+	int sync_err; /* of the first that failed */
 };
 
 static int run_step(const struct image_step *s)
@@ -57,7 +64,9 @@ static int run_step(const struct image_step *s)
 		n = pwritev2(s->fd, s->iov, s->niov, s->off, s->flags);
 		break;
 	case STEP_SYNC:
-		n = fdatasync(s->fd);
+		do
+			n = fdatasync(s->fd);
+		while (n < 0 && errno == EINTR);
 		break;
 	case STEP_FALLOCATE:
 		n = fallocate(s->fd, s->flags, s->off, s->len);
@@ -67,6 +76,32 @@ static int run_step(const struct image_step *s)
 		break;
 	}
 	return n < 0 ? -errno : (int)n;
+}
+
+/* Sync, or have been synced: a sync that began after the call has ended. Returns 0 or -errno. */
+static int run_sync(struct pool *p, const struct image_step *s)
+{
+	u64 mine;
+	int err;
+
+	pthread_mutex_lock(&p->lock);
+	mine = p->nsyncs + 1;
+	while (p->syncing && p->nsyncs <= mine)
+		pthread_cond_wait(&p->synced, &p->lock);
+	if (p->nsyncs < mine) {
+		p->syncing = true;
+		p->nsyncs++;
+		pthread_mutex_unlock(&p->lock);
+		err = run_step(s);
+		pthread_mutex_lock(&p->lock);
+		p->syncing = false;
+		if (!p->sync_err)
+			p->sync_err = err;
+		pthread_cond_broadcast(&p->synced);
+	}
+	err = p->sync_err;
+	pthread_mutex_unlock(&p->lock);
+	return err;
 }
 
 static int wake_worker(struct pool *p);
@@ -92,7 +127,7 @@ static void *worker(void *arg)
 			wake_worker(p);
 		pthread_mutex_unlock(&p->lock);
 		while (image_next_step(r, &s))
-			image_step_done(r, run_step(&s));
+			image_step_done(r, s.op == STEP_SYNC ? run_sync(p, &s) : run_step(&s));
 		pthread_mutex_lock(&p->lock);
 		first = !p->finished.first;
 		image_list_add(&p->finished, r);
@@ -212,6 +247,9 @@ static void threads_destroy(struct image_queue *q)
 		loop_del(q->loop, &p->event);
 		close(p->event.fd);
 	}
+	if (q->sync_fd >= 0)
+		close(q->sync_fd);
+	pthread_cond_destroy(&p->synced);
 	pthread_cond_destroy(&p->some);
 	pthread_cond_destroy(&p->work);
 	pthread_mutex_destroy(&p->lock);
@@ -225,6 +263,11 @@ static const struct image_queue_ops threads_ops = {
 	.destroy = threads_destroy,
 };
 
+static void destroy_failed(void *p)
+{
+	threads_destroy(&((struct pool *)p)->q);
+}
+
 int image_threads_create(struct image_queue **out, const struct image_queue *common)
 {
 	struct pool *p = calloc(1, sizeof(*p));
@@ -234,18 +277,22 @@ int image_threads_create(struct image_queue **out, const struct image_queue *com
 		return -ENOMEM;
 	p->q = *common;
 	p->q.ops = &threads_ops;
+	p->q.sync_fd = -1;
 	pthread_mutex_init(&p->lock, NULL);
 	pthread_cond_init(&p->work, NULL);
 	pthread_cond_init(&p->some, NULL);
+	pthread_cond_init(&p->synced, NULL);
 	p->event = (struct loop_fd){ .fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
 				     .ready = threads_ready };
 	err = p->event.fd < 0 ? -errno : loop_add(p->q.loop, &p->event, EPOLLIN);
+	if (!err)
+		err = image_sync_open(&p->q);
 	pthread_mutex_lock(&p->lock);
 	if (!err)
 		err = wake_worker(p); /* at least one, or nothing would ever be done */
 	pthread_mutex_unlock(&p->lock);
-	if (err) {
-		threads_destroy(&p->q);
+	if (err) { /* on the loop's thread: it may run, and have events in hand */
+		loop_call(common->loop, destroy_failed, p);
 		return err;
 	}
 	*out = &p->q;

@@ -15,6 +15,9 @@
  * There is room in the ring for all completions of what the kernel has in hand, and more is not handed
  * to it; requests beyond wait, so that none can get lost.
  *
+ * One sync at a time (see sync_fd): those that come while one is in flight share the next, since it may
+ * have begun before the last write did.
+ *
  * io_uring can't discard on a block device; these requests go to a pool of threads.
  *
  * Threads: the loop's.
@@ -29,9 +32,13 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #define SQ_ENTRIES 256
+
+/* Larger requests are not tried on the loop's thread: copying them from the page cache takes long. */
+#define INLINE_MAX (4 * MIB)
 
 /* Completions need no interruption of the thread: it comes by in the kernel anyway (Linux 5.19). */
 #define RING_FLAGS IORING_SETUP_COOP_TASKRUN
@@ -43,8 +50,10 @@ struct uring {
 	struct loop_fd event;	  /* eventfd: there are completions */
 	struct image_queue *pool; /* for what io_uring can't do, or NULL */
 	struct image_list waiting;
-	u32 inkernel; /* SQEs made and not completed */
-	u32 undone;   /* submitted, and done() not called */
+	struct image_list syncs;   /* to be synced next */
+	struct image_list syncing; /* by the one sync in flight: not empty while there is one */
+	u32 inkernel;		   /* SQEs made and not completed */
+	u32 undone;		   /* submitted, and done() not called */
 	bool turning;
 };
 
@@ -85,6 +94,33 @@ static void fill_sqe(struct io_uring_sqe *sqe, const struct image_step *s)
 	}
 }
 
+static void make_sqe(struct uring *u, const struct image_step *s, void *data, bool async)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&u->ring);
+
+	fill_sqe(sqe, s);
+	io_uring_sqe_set_data(sqe, data);
+	if (async)
+		sqe->flags |= IOSQE_ASYNC;
+	u->inkernel++;
+}
+
+/* The list's elements, all the same step, had this result. fill() knows whether they are done. */
+static void step_done(struct uring *u, struct image_list *l, int res)
+{
+	struct image_req *r;
+
+	while ((r = image_list_take(l))) {
+		image_step_done(r, res);
+		image_list_add(&u->waiting, r);
+	}
+}
+
+static bool has_room(struct uring *u)
+{
+	return u->inkernel < u->ring.cq.ring_entries && io_uring_sq_space_left(&u->ring);
+}
+
 /* Make SQEs of what waits, as far as there is room. Returns how many requests turned out to be done. */
 static u32 fill(struct uring *u)
 {
@@ -92,20 +128,23 @@ static u32 fill(struct uring *u)
 	struct image_req *r;
 	u32 ndone = 0;
 
-	while (u->waiting.first && u->inkernel < u->ring.cq.ring_entries &&
-	       io_uring_sq_space_left(&u->ring)) {
+	while (u->waiting.first && has_room(u)) {
 		r = image_list_take(&u->waiting);
-		if (image_next_step(r, &s)) {
-			struct io_uring_sqe *sqe = io_uring_get_sqe(&u->ring);
-
-			fill_sqe(sqe, &s);
-			io_uring_sqe_set_data(sqe, r);
-			u->inkernel++;
-		} else {
+		if (!image_next_step(r, &s)) {
 			u->undone--;
 			ndone++;
 			r->done(r, r->result);
+		} else if (s.op == STEP_SYNC) {
+			image_list_add(&u->syncs, r);
+		} else {
+			make_sqe(u, &s, r, r->op == IMAGE_WRITE_ZEROES || r->len > INLINE_MAX);
 		}
+	}
+	if (u->syncs.first && !u->syncing.first && has_room(u)) {
+		u->syncing = u->syncs;
+		u->syncs.first = NULL;
+		s = (struct image_step){ .op = STEP_SYNC, .fd = u->q.sync_fd };
+		make_sqe(u, &s, &u->syncing, false);
 	}
 	return ndone;
 }
@@ -130,15 +169,30 @@ static u32 reap(struct uring *u)
 	u32 n = 0;
 
 	for (; io_uring_cq_ready(&u->ring) && io_uring_peek_cqe(&u->ring, &cqe) == 0; n++) {
-		struct image_req *r = io_uring_cqe_get_data(cqe);
+		void *data = io_uring_cqe_get_data(cqe);
+		struct image_list one = { 0 };
 		int res = cqe->res;
 
 		io_uring_cqe_seen(&u->ring, cqe);
 		u->inkernel--;
-		image_step_done(r, res);
-		image_list_add(&u->waiting, r); /* fill() knows whether it is done */
+		if (data != &u->syncing)
+			image_list_add(&one, data);
+		step_done(u, data == &u->syncing ? &u->syncing : &one, res);
 	}
 	return n;
+}
+
+/* The host is out of memory for what we hand it. Completions, if some are to come, wake the loop;
+ * else it tries again, without taking a whole CPU for it. */
+static void nap(void)
+{
+	nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+}
+
+/* Is there something that fill() could take? Requests that found the submission queue full. */
+static bool can_fill(struct uring *u)
+{
+	return (u->waiting.first || (u->syncs.first && !u->syncing.first)) && has_room(u);
 }
 
 static void turn(struct uring *u)
@@ -156,15 +210,17 @@ static void turn(struct uring *u)
 			if (ndone && u->q.batch_done)
 				u->q.batch_done(u->q.arg);
 			entered = enter(u);
-			again = reap(u) > 0 || ndone > 0;
+			again = reap(u) > 0 || ndone > 0 || (entered && can_fill(u));
 		} while (again);
 		io_uring_cq_eventfd_toggle(&u->ring, true);
 		/* Pairs with the kernel's taking its completion lock between posting a completion and
 		 * looking whether the eventfd is on: one of us sees the other's store. */
 		atomic_thread_fence(memory_order_seq_cst);
 	} while (io_uring_cq_ready(&u->ring));
-	if (!entered)
+	if (!entered && u->inkernel == io_uring_sq_ready(&u->ring)) {
+		nap();
 		eventfd_write(u->event.fd, 1);
+	}
 	u->turning = false;
 }
 
@@ -179,6 +235,7 @@ static void uring_submit(struct image_queue *q, struct image_req *r)
 	struct uring *u = container_of(q, struct uring, q);
 
 	if (u->pool && r->op == IMAGE_DISCARD) {
+		r->queue = u->pool;
 		u->pool->ops->submit(u->pool, r);
 		return;
 	}
@@ -203,7 +260,10 @@ static void uring_drain(struct image_queue *q)
 		u->pool->ops->drain(u->pool);
 	turn(u);
 	while (u->undone) {
-		io_uring_submit_and_wait(&u->ring, 1);
+		int n = io_uring_submit_and_wait(&u->ring, 1);
+
+		if (n < 0 && n != -EINTR)
+			nap();
 		turn(u);
 	}
 }
@@ -220,6 +280,8 @@ static void uring_destroy(struct image_queue *q)
 		loop_del(q->loop, &u->event);
 		close(u->event.fd);
 	}
+	if (q->sync_fd >= 0)
+		close(q->sync_fd);
 	free(u);
 }
 
@@ -230,6 +292,11 @@ static const struct image_queue_ops uring_ops = {
 	.destroy = uring_destroy,
 };
 
+static void destroy_failed(void *u)
+{
+	uring_destroy(&((struct uring *)u)->q);
+}
+
 int image_uring_create(struct image_queue **out, const struct image_queue *common)
 {
 	struct uring *u = calloc(1, sizeof(*u));
@@ -239,9 +306,12 @@ int image_uring_create(struct image_queue **out, const struct image_queue *commo
 		return -ENOMEM;
 	u->q = *common;
 	u->q.ops = &uring_ops;
+	u->q.sync_fd = -1;
 	u->event = (struct loop_fd){ .fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
 				     .ready = uring_ready };
 	err = u->event.fd < 0 ? -errno : loop_add(u->q.loop, &u->event, EPOLLIN | EPOLLET);
+	if (!err)
+		err = image_sync_open(&u->q);
 	if (!err)
 		err = ring_init(&u->ring);
 	if (!err) {
@@ -250,8 +320,8 @@ int image_uring_create(struct image_queue **out, const struct image_queue *commo
 	}
 	if (!err && u->q.img->blkdev)
 		err = image_threads_create(&u->pool, common);
-	if (err) {
-		uring_destroy(&u->q);
+	if (err) { /* on the loop's thread: it may run, and have events in hand */
+		loop_call(common->loop, destroy_failed, u);
 		return err;
 	}
 	*out = &u->q;

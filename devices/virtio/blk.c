@@ -47,9 +47,15 @@
 #define DISCARD_MAX  (1 * GIB) /* bytes in such a range */
 #define ZEROES_MAX   (32 * MIB) /* less: they may have to be written */
 
-#define HEADER_LEN   sizeof(struct virtio_blk_outhdr)
-#define CONFIG_LEN   offsetof(struct virtio_blk_config, max_secure_erase_sectors)
-#define WRITEBACK    offsetof(struct virtio_blk_config, wce)
+/* Above what size_max and seg_max allow, 254 MiB, since a driver need not accept them: the largest
+ * that UEFI's asks for. */
+#define DATA_MAX   (1 * GIB)
+#define TURN_BYTES (16 * MIB) /* when a turn has taken as much data, the loop's others come first */
+#define FILLED_MAX 4096	      /* of a request's buffers that we fill ourselves */
+
+#define HEADER_LEN sizeof(struct virtio_blk_outhdr)
+#define CONFIG_LEN offsetof(struct virtio_blk_config, max_secure_erase_sectors)
+#define WRITEBACK  offsetof(struct virtio_blk_config, wce)
 
 /* The buffers of a request: with a header in as many pieces as it has bytes. */
 #define IOV_PER_REQ (HEADER_LEN + SEGMENTS_MAX + 1)
@@ -120,39 +126,44 @@ static u32 take_front(struct iovec *iov, u32 n, void *to, u32 len)
 	return i;
 }
 
-/* Set the request's writable data to the `len` bytes at `from`, and zeroes behind. */
-static void fill_in(struct blk_req *r, const void *from, u32 len)
+/* Set the request's writable data to the `len` bytes at `from`, and zeroes behind, up to FILLED_MAX:
+ * buffers are as large as the driver likes, and the loop does it. Returns how many bytes are set. */
+static u32 fill_in(struct blk_req *r, const void *from, u32 len)
 {
 	u32 done = 0;
 
-	for (u32 i = 0; i < r->nin; i++) {
+	for (u32 i = 0; i < r->nin && done < FILLED_MAX; i++) {
+		u32 room = FILLED_MAX - done;
+		u32 n = r->in[i].iov_len < room ? r->in[i].iov_len : room;
+		u32 part = done >= len ? 0 : n < len - done ? n : len - done;
 		u8 *to = r->in[i].iov_base;
-		u32 part = r->in[i].iov_len < len - done ? r->in[i].iov_len : len - done;
 
 		if (part)
 			memcpy(to, (const u8 *)from + done, part);
-		memset(to + part, 0, r->in[i].iov_len - part);
-		done += part;
+		memset(to + part, 0, n - part);
+		done += n;
 	}
+	return done;
 }
 
 /* ---- requests ---- */
 
-/* The end of a request, all of whose writable data is written. */
-static void finish(struct blk_req *r, u8 status)
+/* The end of a request, of whose writable data the first `filled` bytes are written. The used length
+ * counts the status only if there is no gap before it: "the device MUST write at least len bytes ...
+ * beginning at the first device-writable buffer" (2.7.8.2). */
+static void finish(struct blk_req *r, u8 status, u32 filled)
 {
 	struct blk_queue *bq = r->bq;
 
 	__atomic_store_n(r->status, status, __ATOMIC_RELAXED);
-	vq_put(&bq->q->vq, &r->chain, r->chain.in_len);
+	vq_put(&bq->q->vq, &r->chain, filled + (filled == r->chain.in_len - 1));
 	r->next_free = bq->free;
 	bq->free = r;
 }
 
 static void finish_empty(struct blk_req *r, u8 status)
 {
-	fill_in(r, NULL, 0);
-	finish(r, status);
+	finish(r, status, fill_in(r, NULL, 0));
 }
 
 /* Start the next range of a discard or write-zeroes. */
@@ -176,7 +187,7 @@ static void blk_done(struct image_req *io, int err)
 	} else if (err || io->op != IMAGE_READ) {
 		finish_empty(r, err ? VIRTIO_BLK_S_IOERR : VIRTIO_BLK_S_OK);
 	} else {
-		finish(r, VIRTIO_BLK_S_OK);
+		finish(r, VIRTIO_BLK_S_OK, io->len);
 	}
 }
 
@@ -202,7 +213,8 @@ static void start_read_write(struct blk_req *r, enum image_op op, u64 sector,
 {
 	const struct blk *blk = r->bq->blk;
 
-	if (len % SECTOR || !range_inside(sector, len / SECTOR, 0, blk->sectors) ||
+	if (len % SECTOR || len > DATA_MAX ||
+	    !range_inside(sector, len / SECTOR, 0, blk->sectors) ||
 	    (op == IMAGE_WRITE && image_readonly(blk->image))) {
 		finish_empty(r, VIRTIO_BLK_S_IOERR);
 		return;
@@ -271,8 +283,7 @@ static void start(struct blk_req *r, const struct virtio_blk_outhdr *h, struct i
 		submit(r, IMAGE_FLUSH);
 		return;
 	case VIRTIO_BLK_T_GET_ID:
-		fill_in(r, blk->serial, sizeof(blk->serial));
-		finish(r, VIRTIO_BLK_S_OK);
+		finish(r, VIRTIO_BLK_S_OK, fill_in(r, blk->serial, sizeof(blk->serial)));
 		return;
 	case VIRTIO_BLK_T_DISCARD:
 		if (!virtio_has_feature(&blk->v, VIRTIO_BLK_F_DISCARD))
@@ -312,18 +323,22 @@ static bool begin(struct blk_req *r)
 	return true;
 }
 
-/* At most a whole ring at a time: a guest that never stops asking is not alone on this loop. */
+/* At most a whole ring and TURN_BYTES at a time: a guest that never stops asking is not alone on this
+ * loop. What is left is the next turn's. */
 static void blk_serve(struct virtio_dev *v, struct virtio_queue *q)
 {
 	struct blk_queue *bq = &blk_of(v)->queue[q->index];
 
-	for (u32 n = 0; n < q->vq.cfg.size; n++) {
+	u64 bytes = 0;
+
+	for (u32 n = 0; n < q->vq.cfg.size && bytes < TURN_BYTES; n++) {
 		struct blk_req *r = bq->free;
 
 		assert(r); /* see queue_create() */
 		if (vq_get(&q->vq, &r->chain) <= 0)
 			break;
 		bq->free = r->next_free;
+		bytes += (u64)r->chain.out_len + r->chain.in_len;
 		if (begin(r))
 			continue;
 		vq_put(&q->vq, &r->chain, 0);

@@ -18,6 +18,7 @@
 
 #define QUEUE_SIZE 256
 #define CHUNK	   (64 * KIB) /* at most so much for a request: the loop has others to serve */
+#define TURN_BYTES MIB	      /* and for all requests of a turn: some milliseconds */
 
 struct rng {
 	struct virtio_dev v;
@@ -43,14 +44,20 @@ static u32 fill(const struct vq_chain *c)
 	return done;
 }
 
-/* At most a whole ring at a time: a guest that never stops asking is not alone on this loop. */
+/* At most a whole ring and TURN_BYTES at a time: a guest that never stops asking is not alone on this
+ * loop. */
 static void rng_serve(struct virtio_dev *v, struct virtio_queue *q)
 {
 	struct rng *rng = container_of(v, struct rng, v);
 	struct vq_chain c = { .iov = rng->segment, .max = rng->nsegments };
 
-	for (u32 n = 0; n < q->vq.cfg.size && vq_get(&q->vq, &c) > 0; n++)
-		vq_put(&q->vq, &c, fill(&c));
+	u32 bytes = 0, len;
+
+	for (u32 n = 0; n < q->vq.cfg.size && bytes < TURN_BYTES && vq_get(&q->vq, &c) > 0; n++) {
+		len = fill(&c);
+		vq_put(&q->vq, &c, len);
+		bytes += len;
+	}
 	vq_publish(&q->vq);
 	if (vq_rearm(&q->vq))
 		virtio_queue_kick(v, q->index);

@@ -10,6 +10,9 @@
  * An image is locked while it is open, for one writer or many readers, with the open file
  * description lock that QEMU's tools respect too.
  *
+ * Data that is lost stays lost: once the file has been made shorter, all requests fail, and once a
+ * flush has failed, all flushes.
+ *
  * Threads: an image_queue belongs to one loop's thread. An image may be used by all its queues.
  */
 #ifndef MINIVMM_IMAGE_H
@@ -56,6 +59,7 @@ struct image_req {
 	struct iovec part; /* what is left of one buffer, or what is in `bounce` */
 	int result;
 	u32 flags;
+	u32 retries;
 };
 
 /*

@@ -503,20 +503,33 @@ START_TEST(direct_io_takes_any_sector)
 
 /* ---- errors ---- */
 
-START_TEST(a_read_beyond_the_end_of_a_truncated_image_fails)
+START_TEST(a_truncated_image_fails_whatever_notices_first)
 {
-	u8 buf[8192];
+	static const enum image_op first[] = {
+		IMAGE_READ, IMAGE_WRITE, IMAGE_FLUSH, IMAGE_DISCARD, IMAGE_WRITE_ZEROES,
+	};
+	u8 buf[8192] = { 1 };
+	struct stat st;
 
 	NEED(_i);
-	start();
-	ck_assert_int_eq(truncate(path, 4096), 0);
-	ck_assert_int_eq(run_op(IMAGE_READ, 4096, buf, 512), -EIO);
-	expect_said("has been made shorter");
-	said_forget();
-	ck_assert_int_eq(run_op(IMAGE_READ, 0, buf, 8192), -EIO); /* part of it is there */
-	expect_silence();
-	ck_assert_int_eq(run_op(IMAGE_READ, 0, buf, 4096), 0);
-	stop();
+	for (u32 k = 0; k < ARRAY_SIZE(first); k++) {
+		ck_assert_int_eq(truncate(path, IMAGE_LEN), 0);
+		start();
+		ck_assert_int_eq(truncate(path, 4096), 0);
+		ck_assert_int_eq(run_op(IMAGE_READ, 0, buf, 4096), 0); /* it is there */
+		ck_assert_int_eq(run_op(first[k], 0, buf, 8192), -EIO);
+		expect_said("has been made shorter");
+		said_forget();
+		for (u32 op = 0; op < ARRAY_SIZE(first); op++)
+			ck_assert_int_eq(run_op(first[op], 0, buf, 512), -EIO);
+		ck_assert_int_eq(run_op(IMAGE_WRITE, IMAGE_LEN - 4096, buf, 4096), -EIO);
+		expect_silence();
+		ck_assert_int_eq(stat(path, &st), 0);
+		ck_assert_int_eq(st.st_size, 4096); /* and nobody made it long again */
+		ck_assert_int_eq(truncate(path, IMAGE_LEN), 0);
+		ck_assert_int_eq(run_op(IMAGE_READ, 0, buf, 512), -EIO);
+		stop();
+	}
 }
 
 START_TEST(a_full_disk_is_told_and_loses_nothing_acknowledged)
@@ -572,12 +585,12 @@ START_TEST(a_flush_that_failed_once_fails_ever_after)
 	start();
 	ck_assert_int_eq(run_op(IMAGE_FLUSH, 0, NULL, 0), 0);
 	ck_assert_int_eq(pipe2(pipes, O_CLOEXEC), 0);
-	file = fcntl(img->fd, F_DUPFD_CLOEXEC, 0);
-	ck_assert_int_eq(dup3(pipes[1], img->fd, O_CLOEXEC), img->fd); /* nothing to sync there */
+	file = fcntl(queue->sync_fd, F_DUPFD_CLOEXEC, 0);
+	ck_assert_int_eq(dup3(pipes[1], queue->sync_fd, O_CLOEXEC), queue->sync_fd); /* can't */
 	ck_assert_int_eq(run_op(IMAGE_FLUSH, 0, NULL, 0), -EINVAL);
 	expect_said("flushes fail from now on");
 	said_forget();
-	ck_assert_int_eq(dup3(file, img->fd, O_CLOEXEC), img->fd);
+	ck_assert_int_eq(dup3(file, queue->sync_fd, O_CLOEXEC), queue->sync_fd);
 	ck_assert_int_eq(run_op(IMAGE_FLUSH, 0, NULL, 0), -EINVAL);
 	io_init(&io, IMAGE_WRITE, 0, buf, 512);
 	io.r.fua = true;
@@ -589,6 +602,29 @@ START_TEST(a_flush_that_failed_once_fails_ever_after)
 	close(pipes[0]);
 	close(pipes[1]);
 	close(file);
+}
+
+START_TEST(of_many_flushes_at_once_none_hides_an_error)
+{
+	static struct io io[100];
+	int pipes[2];
+
+	NEED(_i);
+	start();
+	ck_assert_int_ne(queue->sync_fd, img->fd);
+	for (u32 k = 0; k < 2; k++) {
+		for (u32 i = 0; i < ARRAY_SIZE(io); i++)
+			io_init(&io[i], IMAGE_FLUSH, 0, NULL, 0);
+		run_all(io, ARRAY_SIZE(io));
+		for (u32 i = 0; i < ARRAY_SIZE(io); i++)
+			ck_assert_int_eq(io[i].err, k ? -EINVAL : 0);
+		ck_assert_int_eq(pipe2(pipes, O_CLOEXEC), 0);
+		ck_assert_int_eq(dup3(pipes[1], queue->sync_fd, O_CLOEXEC), queue->sync_fd);
+		close(pipes[0]);
+		close(pipes[1]);
+	}
+	stop();
+	expect_said("flushes fail from now on");
 }
 
 START_TEST(a_read_only_image_is_not_written)
@@ -651,6 +687,28 @@ START_TEST(what_the_host_leaves_is_asked_for_again)
 	image_close(img);
 }
 
+START_TEST(what_the_host_always_puts_off_is_an_error)
+{
+	static const int err[] = { -EAGAIN, -EINTR };
+	struct image_step s;
+	u8 buf[512];
+	struct io io;
+
+	ck_assert_int_eq(image_open(&img, &options), 0);
+	for (u32 k = 0; k < 2; k++) {
+		u32 n = 0;
+
+		io_init(&io, IMAGE_READ, 0, buf, 512);
+		begin_steps(&io);
+		for (; image_next_step(&io.r, &s); n++)
+			image_step_done(&io.r, err[k]);
+		ck_assert(n > 10 && n < 1000);
+		ck_assert_int_eq(io.r.result, -EIO);
+		free(queue);
+	}
+	image_close(img);
+}
+
 START_TEST(a_forced_write_is_synced_at_its_end)
 {
 	struct image_step s;
@@ -694,6 +752,15 @@ START_TEST(a_forced_direct_write_is_one_step)
 	image_step_done(&io.r, 3584);
 	ck_assert(!image_next_step(&io.r, &s));
 	ck_assert_int_eq(io.r.result, 0);
+
+	for (u32 k = 0; k < 2; k++) { /* what fails is a sync, unless it is for want of space */
+		io_init(&io, IMAGE_WRITE, 0, buf, 4096);
+		io.r.fua = true;
+		io.r.queue = queue;
+		ck_assert(image_next_step(&io.r, &s));
+		image_step_done(&io.r, k ? -EIO : -ENOSPC);
+		ck_assert_int_eq(img->flush_err, k ? -EIO : 0);
+	}
 	img->direct = false;
 	free(queue);
 	free(buf);
@@ -793,15 +860,15 @@ START_TEST(qemus_locks_are_respected_and_respect_ours)
 	close(fd);
 }
 
-/* Let no further file descriptors than one be had. */
-static void one_more_fd(void)
+/* Let no more than `n` further file descriptors be had. */
+static void limit_fds(u32 n)
 {
 	int next = dup(0);
 	struct rlimit files;
 
 	getrlimit(RLIMIT_NOFILE, &files);
 	close(next);
-	files.rlim_cur = next + 1;
+	files.rlim_cur = next + n;
 	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &files), 0);
 }
 
@@ -811,7 +878,7 @@ START_TEST(without_io_uring_there_are_threads)
 	u8 buf[512] = { 7 };
 
 	getrlimit(RLIMIT_NOFILE, &files);
-	one_more_fd();
+	limit_fds(1);
 	options.aio = IMAGE_AIO_IO_URING;
 	ck_assert_int_eq(image_open(&img, &options), -EMFILE);
 	expect_said("use aio=threads");
@@ -826,6 +893,29 @@ START_TEST(without_io_uring_there_are_threads)
 	ck_assert_int_eq(img->aio, image_uring_probe() ? IMAGE_AIO_THREADS : IMAGE_AIO_IO_URING);
 	ck_assert_int_eq(run_op(IMAGE_WRITE, 0, buf, 512), 0);
 	stop();
+}
+
+START_TEST(without_a_large_ring_there_are_threads)
+{
+	struct rlimit files;
+	u8 buf[512] = { 7 };
+
+	if (image_uring_probe())
+		skip_test("no io_uring");
+	getrlimit(RLIMIT_NOFILE, &files);
+	for (u32 k = 0; k < 2; k++) {
+		options.aio = k ? IMAGE_AIO_AUTO : IMAGE_AIO_IO_URING;
+		ck_assert_int_eq(image_open(&img, &options), 0);
+		ck_assert_int_eq(loop_create(&l), 0);
+		ck_assert_int_eq(loop_start(l, "unit"), 0);
+		limit_fds(2); /* an eventfd and the image: what the threads need */
+		ck_assert_int_eq(image_queue_create(&queue, img, l, batch_done, &batches),
+				 k ? 0 : -EMFILE);
+		setrlimit(RLIMIT_NOFILE, &files);
+		if (k)
+			ck_assert_int_eq(run_op(IMAGE_WRITE, 0, buf, 512), 0);
+		stop();
+	}
 }
 
 Suite *image_suite(void)
@@ -847,9 +937,10 @@ Suite *image_suite(void)
 	tcase_add_loop_test(both, zeroes_are_written_where_the_file_system_cant_make_them, 0, 2);
 	tcase_add_loop_test(both, direct_io_takes_any_buffer, 0, 2);
 	tcase_add_loop_test(both, direct_io_takes_any_sector, 0, 2);
-	tcase_add_loop_test(both, a_read_beyond_the_end_of_a_truncated_image_fails, 0, 2);
+	tcase_add_loop_test(both, a_truncated_image_fails_whatever_notices_first, 0, 2);
 	tcase_add_loop_test(both, a_full_disk_is_told_and_loses_nothing_acknowledged, 0, 2);
 	tcase_add_loop_test(both, a_flush_that_failed_once_fails_ever_after, 0, 2);
+	tcase_add_loop_test(both, of_many_flushes_at_once_none_hides_an_error, 0, 2);
 	tcase_add_loop_test(both, a_read_only_image_is_not_written, 0, 2);
 	suite_add_tcase(s, both);
 
@@ -858,7 +949,9 @@ Suite *image_suite(void)
 	tcase_add_test(once, an_image_has_one_writer_or_many_readers);
 	tcase_add_test(once, qemus_locks_are_respected_and_respect_ours);
 	tcase_add_test(once, without_io_uring_there_are_threads);
+	tcase_add_test(once, without_a_large_ring_there_are_threads);
 	tcase_add_test(once, what_the_host_leaves_is_asked_for_again);
+	tcase_add_test(once, what_the_host_always_puts_off_is_an_error);
 	tcase_add_test(once, a_forced_write_is_synced_at_its_end);
 	tcase_add_test(once, a_forced_direct_write_is_one_step);
 	suite_add_tcase(s, once);
