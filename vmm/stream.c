@@ -113,6 +113,13 @@ static int reopen(int fd, int mode)
 	return own < 0 ? -errno : own;
 }
 
+static bool is_file(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
+}
+
 int stream_open_stdio(struct stream *s)
 {
 	int err;
@@ -121,7 +128,8 @@ int stream_open_stdio(struct stream *s)
 	s->out_fd = reopen(STDOUT_FILENO, O_WRONLY);
 	s->in.fd = s->in_fd;
 	s->out.fd = s->out_fd;
-	s->out_may_block = s->out_fd >= 0 && !(fcntl(s->out_fd, F_GETFL) & O_NONBLOCK);
+	s->out_may_block =
+		s->out_fd >= 0 && !(fcntl(s->out_fd, F_GETFL) & O_NONBLOCK) && !is_file(s->out_fd);
 	if (s->in_fd >= 0 && isatty(STDIN_FILENO)) {
 		err = terminal_raw();
 		if (err) {

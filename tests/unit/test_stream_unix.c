@@ -6,6 +6,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -438,6 +440,47 @@ START_TEST(a_socket_that_is_somebody_elses_by_now_stays)
 	stream_close(&other);
 }
 
+static bool enough; /* atomic */
+
+/* As a UART's vCPU does. */
+static void *write_always(void *arg)
+{
+	static const char text[100];
+
+	while (!__atomic_load_n(&enough, __ATOMIC_RELAXED)) {
+		if (stream_write(&r.s, text, sizeof(text)) < sizeof(text))
+			stream_want_write(&r.s, true);
+	}
+	return arg;
+}
+
+START_TEST(clients_come_and_go_while_another_thread_writes)
+{
+	struct pollfd p = { .events = POLLIN };
+	pthread_t writer;
+	char buf[4096];
+
+	ck_assert_int_eq(loop_start(r.loop, "main"), 0);
+	stream_want_read(&r.s, true);
+	ck_assert_int_eq(pthread_create(&writer, NULL, write_always, NULL), 0);
+	for (u32 i = 0; i < 50; i++) {
+		p.fd = knock();
+		ck_assert_int_eq(write(p.fd, "hello", 5), 5);
+		for (u32 n = 0; n < i % 3; n++) { /* some leave at once, some don't */
+			ck_assert_int_eq(poll(&p, 1, 10000), 1);
+			ck_assert_int_gt(read(p.fd, buf, sizeof(buf)), 0);
+		}
+		close(p.fd);
+	}
+	__atomic_store_n(&enough, true, __ATOMIC_RELAXED);
+	pthread_join(writer, NULL);
+	loop_stop(r.loop);
+	for (u32 i = 0; i < 50; i++)
+		stream_rig_settle(&r);
+	ck_assert_uint_eq(r.ngot, 50 * 5);
+	ck_assert(!stream_connected(&r.s));
+}
+
 Suite *stream_unix_suite(void)
 {
 	Suite *su = suite_create("stream_unix");
@@ -465,6 +508,7 @@ Suite *stream_unix_suite(void)
 	tcase_add_test(t, it_can_close_with_a_client_and_one_at_the_door);
 	tcase_add_test(t, a_socket_that_somebody_listens_on_is_refused);
 	tcase_add_test(t, a_socket_that_is_somebody_elses_by_now_stays);
+	tcase_add_test(t, clients_come_and_go_while_another_thread_writes);
 	suite_add_tcase(su, t);
 
 	t = tcase_create("opening");
