@@ -20,6 +20,7 @@ int main(void)
 	srunner_add_suite(sr, loop_suite());
 	srunner_add_suite(sr, irq_suite());
 	srunner_add_suite(sr, stream_suite());
+	srunner_add_suite(sr, stream_more_suite());
 	srunner_add_suite(sr, stream_pty_suite());
 	srunner_add_suite(sr, stream_unix_suite());
 	srunner_add_suite(sr, pci_suite());

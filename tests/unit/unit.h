@@ -47,6 +47,7 @@ Suite *pci_suite(void);
 Suite *power_suite(void);
 Suite *rtc_suite(void);
 Suite *stream_suite(void);
+Suite *stream_more_suite(void);
 Suite *stream_pty_suite(void);
 Suite *stream_unix_suite(void);
 Suite *testdev_suite(void);
