@@ -153,7 +153,7 @@ static void port_send(struct port *p)
 	if (p->sent_at != vq->pos.avail)
 		p->sent = 0; /* it is another ring now: the queue was reset (2.6.1) */
 	do {
-		while (!stuck && vq_get(vq, &c) > 0) {
+		while (budget && !stuck && vq_get(vq, &c) > 0) {
 			stuck = !send_chain(p, &c, &budget);
 			if (stuck)
 				vq_unget(vq, &c);
@@ -162,11 +162,11 @@ static void port_send(struct port *p)
 			spend(&budget, CHAIN_COST);
 		}
 		vq_publish(vq);
-	} while (!stuck && vq_rearm(vq));
+	} while (budget && !stuck && vq_rearm(vq));
 	p->sent_at = vq->pos.avail;
 	if (stuck)
 		vq_disarm(vq); /* a kick would tell us nothing new */
-	if (stuck && !budget)
+	if (!budget)
 		virtio_queue_kick(p->tx->dev, p->tx->index);
 	stream_want_write(p->stream, stuck && budget);
 }
