@@ -67,6 +67,7 @@ struct port {
 	u32 pending; /* messages to send: MESSAGE() */
 	u64 sent;    /* bytes of tx's next chain that the stream has taken */
 	u16 sent_at; /* where that chain stands */
+	u32 sent_of; /* and in which of tx's rings */
 };
 
 struct console {
@@ -150,8 +151,8 @@ static void port_send(struct port *p)
 	u64 budget = TURN;
 	bool stuck = false;
 
-	if (p->sent_at != vq->pos.avail)
-		p->sent = 0; /* it is another ring now: the queue was reset (2.6.1) */
+	if (p->sent_at != vq->pos.avail || p->sent_of != p->tx->rings)
+		p->sent = 0; /* it is another chain: the queue was reset (2.6.1), or moved on */
 	do {
 		while (budget && !stuck && vq_get(vq, &c) > 0) {
 			stuck = !send_chain(p, &c, &budget);
@@ -164,6 +165,7 @@ static void port_send(struct port *p)
 		vq_publish(vq);
 	} while (budget && !stuck && vq_rearm(vq));
 	p->sent_at = vq->pos.avail;
+	p->sent_of = p->tx->rings;
 	if (stuck)
 		vq_disarm(vq); /* a kick would tell us nothing new */
 	if (!budget)

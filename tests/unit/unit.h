@@ -34,6 +34,7 @@ Suite *bzimage_suite(void);
 Suite *config_suite(void);
 Suite *config_devices_suite(void);
 Suite *console_suite(void);
+Suite *console_more_suite(void);
 Suite *conformance_suite(void);
 Suite *elf_suite(void);
 Suite *image_suite(void);
