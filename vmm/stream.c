@@ -467,6 +467,22 @@ static bool has_room(int fd)
 	return poll(&p, 1, 0) == 1;
 }
 
+/* What is written is lost. Who has gone away does not miss it; a full disk is told, once. */
+static void tell_loss(struct stream *s, int err)
+{
+	char link[32], name[256] = "output";
+	ssize_t n;
+
+	if (s->loss_told || (err != ENOSPC && err != EDQUOT && err != EFBIG && err != EIO))
+		return;
+	s->loss_told = true;
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", s->out_fd);
+	n = readlink(link, name, sizeof(name) - 1);
+	if (n > 0)
+		name[n] = '\0';
+	log_err("%s: %s: output is lost", name, strerror(err));
+}
+
 static size_t write_some(struct stream *s, const void *buf, size_t len)
 {
 	ssize_t n;
@@ -480,9 +496,12 @@ static size_t write_some(struct stream *s, const void *buf, size_t len)
 		len = 1;
 	}
 	n = write(s->out_fd, buf, len);
-	if (n < 0)
-		return errno == EAGAIN || errno == EINTR ? 0 : len;
-	return n;
+	if (n >= 0)
+		return n;
+	if (errno == EAGAIN || errno == EINTR)
+		return 0;
+	tell_loss(s, errno);
+	return len;
 }
 
 size_t stream_write(struct stream *s, const void *buf, size_t len)

@@ -51,6 +51,7 @@ struct stream {
 	int in_fd, out_fd;	/* -1: none */
 	struct loop_fd in, out; /* what is watched: the same, or an eventfd for a regular file */
 	bool want_read, want_write;
+	bool loss_told; /* a full disk was logged */
 
 	/* A terminal with an escape key: what was read before the owner wanted it. NULL: another. */
 	u8 *ahead;

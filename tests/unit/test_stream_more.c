@@ -170,6 +170,17 @@ START_TEST(a_terminal_that_hangs_up_unread_is_quiet)
 	master = -1;
 }
 
+/* ---- a full disk ---- */
+
+START_TEST(a_full_disk_is_told_once)
+{
+	ck_assert_int_eq(stream_open_file(&r.s, "/dev/full"), 0);
+	stream_rig_write(&r, "one");
+	expect_said("/dev/full: No space left on device");
+	stream_rig_write(&r, "two");
+	expect_silence();
+}
+
 Suite *stream_more_suite(void)
 {
 	Suite *su = suite_create("stream_more");
@@ -186,6 +197,7 @@ Suite *stream_more_suite(void)
 
 	t = tcase_create("need");
 	tcase_add_checked_fixture(t, setup, teardown);
+	tcase_add_test(t, a_full_disk_is_told_once);
 	suite_add_tcase(su, t);
 	return su;
 }
