@@ -116,6 +116,7 @@ void stream_init(struct stream *s, struct loop *loop)
 		.door = { .fd = -1, .ready = door_ready },
 		.bottomless = { .fd = -1, .ready = bottomless_ready },
 		.held = { .fd = -1, .ready = held_ready },
+		.later = { .fd = -1 },
 	};
 }
 
@@ -279,6 +280,7 @@ void stream_close(struct stream *s)
 	close_side(s, &s->in, &s->in_fd);
 	close_side(s, &s->out, &s->out_fd);
 	close_fd(s, &s->door);
+	close_fd(s, &s->later);
 	close_fd(s, &s->bottomless);
 	close_fd(s, &s->held);
 	free(s->ahead);

@@ -60,8 +60,10 @@ struct stream {
 
 	/* Where people come and go (kind != NULL). */
 	bool connected;
-	bool in_older;	     /* unix: the input is still that of a client that has left */
-	struct loop_fd door; /* tells that somebody may have come */
+	bool in_older;	      /* unix: the input is still that of a client that has left */
+	struct loop_fd door;  /* tells that somebody may have come */
+	struct loop_fd later; /* unix: a timer: try to let somebody in again */
+	bool refusal_told;    /* unix: that it can't was logged */
 	struct loop_fd
 		bottomless; /* always ready: stands in for the output while nobody is there */
 };

@@ -11,6 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 static struct stream_rig r;
@@ -181,6 +184,104 @@ START_TEST(a_full_disk_is_told_once)
 	expect_silence();
 }
 
+/* ---- no descriptors ---- */
+
+static int call_at_the_door(void)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+	strcpy(addr.sun_path, r.path);
+	ck_assert_int_eq(connect(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	return fd;
+}
+
+/* Leave room for `n` more; 0: as many as there may be. */
+static void limit_fds(rlim_t n)
+{
+	struct rlimit limit;
+	int next = dup(0);
+
+	ck_assert_int_ge(next, 0);
+	close(next);
+	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	limit.rlim_cur = n ? next + n : limit.rlim_max;
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+}
+
+/* The loop's stopper takes one descriptor. With _i == 1 there is one more: enough to accept the client,
+ * but not for its input, too. */
+START_TEST(without_descriptors_a_client_waits_or_calls_again)
+{
+	struct pollfd timer;
+	int fd;
+
+	ck_assert_int_eq(stream_open_unix(&r.s, r.path), 0);
+	stream_want_read(&r.s, true);
+	fd = call_at_the_door();
+	limit_fds(1 + _i);
+	for (u32 i = 0; i < 3; i++) {
+		stream_rig_settle(&r);
+		ck_assert(!stream_connected(&r.s));
+		timer = (struct pollfd){ .fd = r.s.later.fd, .events = POLLIN };
+		if (_i == 0)
+			ck_assert_int_eq(poll(&timer, 1, 5000), 1);
+	}
+	expect_said("nobody can connect for now: Too many open files");
+	limit_fds(0);
+	if (_i) {
+		ck_assert_int_eq(poll(&timer, 1, 5000), 1);
+		close(fd);
+		fd = call_at_the_door();
+	}
+	stream_rig_settle(&r);
+	ck_assert(stream_connected(&r.s));
+	ck_assert_int_eq(write(fd, "hello", 5), 5);
+	stream_rig_settle(&r);
+	expect_input(&r, "hello");
+	close(fd);
+}
+
+/* ---- a quick change on a pseudo-terminal ---- */
+
+static int late = -1;
+static char name[64];
+
+/* Reads to the end, and then somebody comes. */
+static void read_and_open(struct stream *s)
+{
+	char c;
+
+	if (stream_read(s, &c, 1) == 0 && late < 0)
+		late = open(name, O_RDWR | O_NOCTTY | O_NONBLOCK);
+	else if (late >= 0)
+		r.got[r.ngot++] = c;
+}
+
+START_TEST(who_opens_it_before_its_hang_up_is_handled_is_heard)
+{
+	struct pollfd p;
+	int fd;
+
+	ck_assert_int_eq(stream_open_pty(&r.s, NULL), 0);
+	ck_assert_int_eq(ptsname_r(r.s.in_fd, name, sizeof(name)), 0);
+	r.s.readable = read_and_open;
+	fd = open(name, O_RDWR | O_NOCTTY | O_NONBLOCK);
+	stream_rig_settle(&r);
+	ck_assert(stream_connected(&r.s));
+	stream_want_read(&r.s, true);
+	close(fd);
+	stream_rig_settle(&r);
+	ck_assert_int_ge(late, 0);
+	ck_assert(stream_connected(&r.s));
+	ck_assert_int_eq(write(late, "x", 1), 1);
+	p = (struct pollfd){ .fd = r.s.in_fd, .events = POLLIN };
+	ck_assert_int_eq(poll(&p, 1, 5000), 1);
+	stream_rig_settle(&r);
+	expect_input(&r, "x");
+	close(late);
+}
+
 Suite *stream_more_suite(void)
 {
 	Suite *su = suite_create("stream_more");
@@ -198,6 +299,8 @@ Suite *stream_more_suite(void)
 	t = tcase_create("need");
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, a_full_disk_is_told_once);
+	tcase_add_loop_test(t, without_descriptors_a_client_waits_or_calls_again, 0, 2);
+	tcase_add_test(t, who_opens_it_before_its_hang_up_is_handled_is_heard);
 	suite_add_tcase(su, t);
 	return su;
 }
