@@ -8,6 +8,10 @@
  * /proc/self/fd instead. What epoll does not take (a regular file, /dev/null) is always ready: an
  * eventfd that always is stands in for it. Streams at whose other end people come and go are told
  * apart by s->kind: see stream_kind.h.
+ *
+ * A terminal in raw mode with an escape key is read all the time, lest a guest that does not read
+ * lock the user out: what the owner does not want yet waits in s->ahead. When that is full, only
+ * the escape key and what follows it are still heeded.
  */
 #include "minivmm/stream.h"
 #include "minivmm/log.h"
@@ -26,11 +30,29 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define ESCAPE_KEY 0x01 /* Ctrl-A */
+#define ESCAPE_KEY 0x01	      /* Ctrl-A */
+#define AHEAD_MAX  (64 * KIB) /* more than people paste: a guest that is only slow loses nothing */
+
+static void read_ahead(struct stream *s);
 
 static void in_ready(struct loop_fd *lf, u32 events)
 {
 	struct stream *s = container_of(lf, struct stream, in);
+	bool want;
+
+	(void)events;
+	pthread_mutex_lock(&s->lock);
+	want = s->want_read || !s->ahead;
+	pthread_mutex_unlock(&s->lock);
+	if (want)
+		s->readable(s);
+	else
+		read_ahead(s);
+}
+
+static void held_ready(struct loop_fd *lf, u32 events)
+{
+	struct stream *s = container_of(lf, struct stream, held);
 
 	(void)events;
 	s->readable(s);
@@ -93,6 +115,8 @@ void stream_init(struct stream *s, struct loop *loop)
 		.out = { .fd = -1, .ready = out_ready },
 		.door = { .fd = -1, .ready = door_ready },
 		.bottomless = { .fd = -1, .ready = bottomless_ready },
+		.held = { .fd = -1, .ready = held_ready },
+		.later = { .fd = -1 },
 	};
 }
 
@@ -120,6 +144,16 @@ static bool is_file(int fd)
 	return fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
 }
 
+/* Heed the escape key from now on. Returns 0 or -errno. */
+static int watch_keys(struct stream *s)
+{
+	s->ahead = malloc(AHEAD_MAX);
+	if (!s->ahead)
+		return -ENOMEM;
+	s->held.fd = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK);
+	return s->held.fd < 0 ? -errno : loop_add(s->loop, &s->in, EPOLLIN);
+}
+
 int stream_open_stdio(struct stream *s)
 {
 	int err;
@@ -132,12 +166,14 @@ int stream_open_stdio(struct stream *s)
 		s->out_fd >= 0 && !(fcntl(s->out_fd, F_GETFL) & O_NONBLOCK) && !is_file(s->out_fd);
 	if (s->in_fd >= 0 && isatty(STDIN_FILENO)) {
 		err = terminal_raw();
+		s->terminal = !err;
+		if (!err && s->command)
+			err = watch_keys(s);
 		if (err) {
 			log_err("the terminal: %s", strerror(-err));
 			stream_close(s);
 			return err;
 		}
-		s->terminal = true;
 	}
 	return 0; /* closed at the start is fine: no input, or no output */
 }
@@ -244,7 +280,12 @@ void stream_close(struct stream *s)
 	close_side(s, &s->in, &s->in_fd);
 	close_side(s, &s->out, &s->out_fd);
 	close_fd(s, &s->door);
+	close_fd(s, &s->later);
 	close_fd(s, &s->bottomless);
+	close_fd(s, &s->held);
+	free(s->ahead);
+	s->ahead = NULL;
+	s->nahead = 0;
 	s->kind = NULL;
 	s->connected = false;
 	if (s->terminal)
@@ -262,14 +303,25 @@ static void watch(struct stream *s, struct loop_fd *lf, u32 events)
 	}
 }
 
+/* Tell the owner of what was read ahead, or no longer. */
+static void offer_ahead(struct stream *s)
+{
+	if (s->want_read && s->nahead)
+		loop_add(s->loop, &s->held, EPOLLIN);
+	else
+		loop_forget(s->loop, &s->held);
+}
+
 static void want_read(struct stream *s, bool want)
 {
-	if (s->in_fd < 0 && !s->kind)
+	if (s->in_fd < 0 && !s->kind && !s->ahead)
 		return;
 	if (want == s->want_read)
 		return;
 	s->want_read = want;
-	if (want)
+	if (s->ahead)
+		offer_ahead(s);
+	else if (want)
 		watch(s, &s->in, EPOLLIN);
 	else
 		loop_forget(s->loop, &s->in);
@@ -343,6 +395,7 @@ static void end_input(struct stream *s)
 		return;
 	}
 	want_read(s, false);
+	loop_forget(s->loop, &s->in);
 	close(s->in_fd);
 	if (s->in.fd != s->in_fd)
 		close(s->in.fd);
@@ -364,14 +417,49 @@ static size_t read_some(struct stream *s, void *buf, size_t len)
 	return 0;
 }
 
+/* The owner does not want to read, but there may be a command in it. */
+static void read_ahead(struct stream *s)
+{
+	u8 chunk[4096]; /* all that a terminal holds */
+	size_t n, room;
+
+	pthread_mutex_lock(&s->lock);
+	n = read_some(s, chunk, sizeof(chunk));
+	pthread_mutex_unlock(&s->lock);
+	n = filter_escape(s, chunk, n);
+
+	pthread_mutex_lock(&s->lock);
+	room = AHEAD_MAX - s->nahead;
+	if (n > room)
+		n = room;
+	memcpy(s->ahead + s->nahead, chunk, n);
+	s->nahead += n;
+	offer_ahead(s);
+	pthread_mutex_unlock(&s->lock);
+}
+
+/* Take what was read ahead. */
+static size_t take_ahead(struct stream *s, void *buf, size_t len)
+{
+	size_t n = len < s->nahead ? len : s->nahead;
+
+	memcpy(buf, s->ahead, n);
+	s->nahead -= n;
+	memmove(s->ahead, s->ahead + n, s->nahead);
+	offer_ahead(s);
+	return n;
+}
+
 size_t stream_read(struct stream *s, void *buf, size_t len)
 {
+	bool ahead;
 	size_t n;
 
 	pthread_mutex_lock(&s->lock);
-	n = read_some(s, buf, len);
+	ahead = s->nahead;
+	n = ahead ? take_ahead(s, buf, len) : read_some(s, buf, len);
 	pthread_mutex_unlock(&s->lock);
-	return s->terminal && s->command ? filter_escape(s, buf, n) : n;
+	return s->ahead && !ahead ? filter_escape(s, buf, n) : n;
 }
 
 static bool has_room(int fd)
@@ -379,6 +467,22 @@ static bool has_room(int fd)
 	struct pollfd p = { .fd = fd, .events = POLLOUT };
 
 	return poll(&p, 1, 0) == 1;
+}
+
+/* What is written is lost. Who has gone away does not miss it; a full disk is told, once. */
+static void tell_loss(struct stream *s, int err)
+{
+	char link[32], name[256] = "output";
+	ssize_t n;
+
+	if (s->loss_told || (err != ENOSPC && err != EDQUOT && err != EFBIG && err != EIO))
+		return;
+	s->loss_told = true;
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", s->out_fd);
+	n = readlink(link, name, sizeof(name) - 1);
+	if (n > 0)
+		name[n] = '\0';
+	log_err("%s: %s: output is lost", name, strerror(err));
 }
 
 static size_t write_some(struct stream *s, const void *buf, size_t len)
@@ -394,9 +498,12 @@ static size_t write_some(struct stream *s, const void *buf, size_t len)
 		len = 1;
 	}
 	n = write(s->out_fd, buf, len);
-	if (n < 0)
-		return errno == EAGAIN || errno == EINTR ? 0 : len;
-	return n;
+	if (n >= 0)
+		return n;
+	if (errno == EAGAIN || errno == EINTR)
+		return 0;
+	tell_loss(s, errno);
+	return len;
 }
 
 size_t stream_write(struct stream *s, const void *buf, size_t len)

@@ -44,24 +44,34 @@ static void make_raw(int fd)
 	}
 }
 
+/* It may have been forgotten when it ended; or it is still watched, since something is left. */
+static void watch_input(struct stream *s)
+{
+	if (s->want_read)
+		loop_add(s->loop, &s->in, EPOLLIN);
+}
+
 static bool pty_opened(struct stream *s)
 {
 	char events[4096];
 
 	while (read(s->door.fd, events, sizeof(events)) > 0)
 		;
-	if (s->connected || !slave_open(s))
+	if (!slave_open(s))
+		return false;
+	watch_input(s);
+	if (s->connected)
 		return false;
 	stream_came(s);
-	if (s->want_read)
-		loop_add(s->loop, &s->in, EPOLLIN); /* or it is still watched: something is left */
 	return true;
 }
 
 static void pty_hung_up(struct stream *s)
 {
-	if (slave_open(s))
-		return; /* somebody else has come meanwhile, and the door may have told already */
+	if (slave_open(s)) {
+		watch_input(s); /* somebody else has come, and the door may have told already */
+		return;
+	}
 	make_raw(s->out_fd);
 	stream_left(s);
 }

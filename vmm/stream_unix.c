@@ -26,30 +26,61 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/timerfd.h>
 #include <sys/un.h>
 #include <unistd.h>
 
-#define BACKLOG 8
+#define BACKLOG	 8
+#define RETRY_MS 100
+
+/* We are out of descriptors or memory. The door would tell again and again: look away for a while. */
+static void try_later(struct stream *s, int err)
+{
+	const struct itimerspec t = { .it_value = { .tv_nsec = RETRY_MS * 1000000L } };
+
+	if (!s->refusal_told)
+		log_err("%s: nobody can connect for now: %s", s->path, strerror(err));
+	s->refusal_told = true;
+	loop_del(s->loop, &s->door);
+	timerfd_settime(s->later.fd, 0, &t, NULL);
+}
+
+static void later_ready(struct loop_fd *lf, u32 events)
+{
+	struct stream *s = container_of(lf, struct stream, later);
+	u64 n;
+
+	(void)events;
+	pthread_mutex_lock(&s->lock);
+	if (read(lf->fd, &n, sizeof(n)) > 0 && s->out_fd < 0)
+		loop_add(s->loop, &s->door, EPOLLIN);
+	pthread_mutex_unlock(&s->lock);
+}
 
 static bool unix_opened(struct stream *s)
 {
-	int fd;
+	int fd, in = -1;
 
 	if (s->out_fd >= 0)
 		return false;
 	fd = accept4(s->door.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-	if (fd < 0) {
-		if (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED)
-			return false;
-		log_err("%s: no more clients: %s", s->path, strerror(errno));
-		loop_del(s->loop, &s->door); /* it would tell again and again */
+	if (fd < 0 && (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED))
+		return false;
+	s->in_older = s->in_fd >= 0;
+	if (fd >= 0 && !s->in_older)
+		in = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	if (fd < 0 || (in < 0 && !s->in_older)) {
+		try_later(s, errno);
+		s->in_older = false;
+		if (fd >= 0)
+			close(fd);
 		return false;
 	}
+	s->refusal_told = false;
 	loop_del(s->loop, &s->door);
 	s->out_fd = fd;
-	s->in_older = s->in_fd >= 0;
 	if (!s->in_older)
-		stream_set_input(s, fcntl(fd, F_DUPFD_CLOEXEC, 3));
+		stream_set_input(s, in);
 	stream_came(s);
 	return true;
 }
@@ -88,6 +119,10 @@ static void unix_input_ended(struct stream *s)
 {
 	int next = s->in_older ? fcntl(s->out_fd, F_DUPFD_CLOEXEC, 3) : -1;
 
+	if (s->in_older && next < 0) {
+		log_err("%s: a client is sent away: %s", s->path, strerror(errno));
+		shutdown(s->out_fd, SHUT_RDWR); /* it hangs up, and another may come */
+	}
 	stream_set_input(s, next);
 	if (s->in_older && !s->connected)
 		close_output(s);
@@ -138,6 +173,11 @@ static int listen_at(struct stream *s, const struct sockaddr_un *addr)
 		err = stream_owns_path(s, addr->sun_path);
 	if (!err && listen(s->door.fd, BACKLOG) < 0)
 		err = -errno;
+	if (err)
+		return err;
+	s->later.ready = later_ready;
+	s->later.fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	err = s->later.fd < 0 ? -errno : loop_add(s->loop, &s->later, EPOLLIN);
 	return err ? err : stream_kind_init(s, &unix_kind);
 }
 

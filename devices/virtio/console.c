@@ -67,6 +67,7 @@ struct port {
 	u32 pending; /* messages to send: MESSAGE() */
 	u64 sent;    /* bytes of tx's next chain that the stream has taken */
 	u16 sent_at; /* where that chain stands */
+	u32 sent_of; /* and in which of tx's rings */
 };
 
 struct console {
@@ -150,10 +151,10 @@ static void port_send(struct port *p)
 	u64 budget = TURN;
 	bool stuck = false;
 
-	if (p->sent_at != vq->pos.avail)
-		p->sent = 0; /* it is another ring now: the queue was reset (2.6.1) */
+	if (p->sent_at != vq->pos.avail || p->sent_of != p->tx->rings)
+		p->sent = 0; /* it is another chain: the queue was reset (2.6.1), or moved on */
 	do {
-		while (!stuck && vq_get(vq, &c) > 0) {
+		while (budget && !stuck && vq_get(vq, &c) > 0) {
 			stuck = !send_chain(p, &c, &budget);
 			if (stuck)
 				vq_unget(vq, &c);
@@ -162,11 +163,12 @@ static void port_send(struct port *p)
 			spend(&budget, CHAIN_COST);
 		}
 		vq_publish(vq);
-	} while (!stuck && vq_rearm(vq));
+	} while (budget && !stuck && vq_rearm(vq));
 	p->sent_at = vq->pos.avail;
+	p->sent_of = p->tx->rings;
 	if (stuck)
 		vq_disarm(vq); /* a kick would tell us nothing new */
-	if (stuck && !budget)
+	if (!budget)
 		virtio_queue_kick(p->tx->dev, p->tx->index);
 	stream_want_write(p->stream, stuck && budget);
 }

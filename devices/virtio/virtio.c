@@ -207,6 +207,7 @@ static void queue_stop(struct virtio_queue *q)
 static void queue_begin(struct virtio_queue *q)
 {
 	q->pos = vq_pos_initial(virtio_has_feature(q->dev, VIRTIO_F_RING_PACKED));
+	q->rings++;
 	queue_start(q);
 }
 

@@ -9,8 +9,9 @@
  * what somebody sent before leaving is still read.
  *
  * Threads: the owner serialises its calls of stream_read() and stream_write() with a lock of its
- * own, or makes them on the loop's thread alone. `readable`, `writable` and `connection` are called
- * on the loop's thread without that lock.
+ * own, or makes them on the loop's thread alone; the loop's thread alone reads where there is an
+ * escape key. `readable`, `writable` and `connection` are called on the loop's thread without that
+ * lock.
  */
 #ifndef MINIVMM_STREAM_H
 #define MINIVMM_STREAM_H
@@ -30,8 +31,9 @@ struct stream {
 	void (*connection)(struct stream *s);
 	void *owner;
 
-	/* Keys after the escape key (Ctrl-A) on a terminal go here; NULL: there is no escape key.
-	 * Called with the owner's lock held: it may not touch the owner. */
+	/* Keys after the escape key (Ctrl-A) on a terminal go here, whether the owner wants to read
+	 * or not; NULL: there is no escape key. Set before stream_open_stdio(). Loop's thread, maybe
+	 * with the owner's lock held: it may not touch the owner. */
 	void (*command)(struct stream *s, char key);
 	void *command_arg;
 
@@ -43,17 +45,25 @@ struct stream {
 	char *path;			/* what stream_close() removes, or NULL */
 	u64 path_dev, path_ino;		/* the file that it was */
 
-	bool escaped; /* serialised by the owner: the last byte was the escape key */
+	bool escaped; /* loop's thread: the last byte was the escape key */
 
 	pthread_mutex_t lock;	/* guards all below */
 	int in_fd, out_fd;	/* -1: none */
 	struct loop_fd in, out; /* what is watched: the same, or an eventfd for a regular file */
 	bool want_read, want_write;
+	bool loss_told; /* a full disk was logged */
+
+	/* A terminal with an escape key: what was read before the owner wanted it. NULL: another. */
+	u8 *ahead;
+	u32 nahead;
+	struct loop_fd held; /* always ready; watched while there is some and the owner wants it */
 
 	/* Where people come and go (kind != NULL). */
 	bool connected;
-	bool in_older;	     /* unix: the input is still that of a client that has left */
-	struct loop_fd door; /* tells that somebody may have come */
+	bool in_older;	      /* unix: the input is still that of a client that has left */
+	struct loop_fd door;  /* tells that somebody may have come */
+	struct loop_fd later; /* unix: a timer: try to let somebody in again */
+	bool refusal_told;    /* unix: that it can't was logged */
 	struct loop_fd
 		bottomless; /* always ready: stands in for the output while nobody is there */
 };

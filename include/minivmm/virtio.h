@@ -96,6 +96,7 @@ struct virtio_queue {
 	bool enabled;
 	bool running;	   /* it has been started and not stopped */
 	struct vq_pos pos; /* where it stands while it does not run */
+	u32 rings;	   /* how many the driver has set up here; serve() may read it, too */
 
 	/* Queue's loop, while it runs. */
 	struct vq vq;

@@ -20,6 +20,7 @@ int main(void)
 	srunner_add_suite(sr, loop_suite());
 	srunner_add_suite(sr, irq_suite());
 	srunner_add_suite(sr, stream_suite());
+	srunner_add_suite(sr, stream_more_suite());
 	srunner_add_suite(sr, stream_pty_suite());
 	srunner_add_suite(sr, stream_unix_suite());
 	srunner_add_suite(sr, pci_suite());
@@ -33,6 +34,7 @@ int main(void)
 	srunner_add_suite(sr, blk_suite());
 	srunner_add_suite(sr, conformance_suite());
 	srunner_add_suite(sr, console_suite());
+	srunner_add_suite(sr, console_more_suite());
 	srunner_add_suite(sr, uart_suite());
 	srunner_add_suite(sr, rtc_suite());
 	srunner_add_suite(sr, power_suite());
