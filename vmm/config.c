@@ -59,7 +59,7 @@ static const char help_text[] =
 	"                        add a virtio console; the first is the guest's hvc0\n"
 	"  --port stdio|none|pty|file=PATH|unix=PATH,name=NAME\n"
 	"                        add a port to the --console before it; Linux shows it as\n"
-	"                        /dev/virtio-ports/NAME\n"
+	"                        /dev/vport0p1 and so on, udev as /dev/virtio-ports/NAME\n"
 	"  --rng on[,SETTING]... add a virtio entropy device\n"
 	"  --iothreads N         threads that serve the devices' queues, round-robin (default 1;\n"
 	"                        0: the main thread does)\n"
