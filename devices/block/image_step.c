@@ -74,7 +74,8 @@ static void finish(struct image_req *r, int err)
 	r->flags |= REQ_FINISHED;
 	free(r->bounce);
 	r->bounce = NULL;
-	if (err && !atomic_exchange(&img->told, true))
+	/* Once, and not of what follows from an error that has a message of its own. */
+	if (err && !img->cut && !img->flush_err && !atomic_exchange(&img->told, true))
 		log_err("%s: can't %s at byte %llu: %s", img->path, verb[r->op],
 			(unsigned long long)(r->off + r->progress), strerror(-err));
 }
@@ -84,7 +85,6 @@ static void cut(struct image *img)
 {
 	if (atomic_exchange(&img->cut, true))
 		return;
-	img->told = true;
 	log_err("%s: has been made shorter while in use: what was behind its end is lost, and all "
 		"requests fail from now on",
 		img->path);
@@ -111,7 +111,6 @@ static void sync_failed(struct image *img, int err)
 
 	if (!atomic_compare_exchange_strong(&img->flush_err, &none, err))
 		return;
-	img->told = true;
 	log_err("%s: can't be written back (%s): what the guest wrote may be lost, and its flushes "
 		"fail from now on",
 		img->path, strerror(-err));

@@ -20,8 +20,10 @@ static void keep(const char *fmt, va_list ap)
 
 	pthread_mutex_lock(&lock);
 	used = strlen(text);
-	vsnprintf(text + used, sizeof(text) - used - 1, fmt, ap);
-	strcat(text, "\n");
+	if (used < sizeof(text) - 2) { /* room for a newline and the end */
+		vsnprintf(text + used, sizeof(text) - used - 1, fmt, ap);
+		strcat(text, "\n");
+	}
 	lines++;
 	pthread_mutex_unlock(&lock);
 }
