@@ -47,7 +47,7 @@ void loop_quit(struct loop *l);
 void loop_stop(struct loop *l);
 
 /*
- * Watch `lf->fd` for `events` (EPOLLIN, EPOLLOUT, ...; level-triggered), or change what it is
+ * Watch `lf->fd` for `events` (EPOLLIN, EPOLLOUT, ...; level-triggered without EPOLLET), or change what it is
  * watched for. Any thread. Return 0 or -errno (-EPERM: a regular file, which is always ready).
  */
 int loop_add(struct loop *l, struct loop_fd *lf, u32 events);
