@@ -6,10 +6,10 @@
  *	submit ──> fresh ──kick──> todo ────>  take one, run its steps
  *	done() <── deliver <────── finished <──┘   (an eventfd when the list was empty)
  *
- * How it works: a kick hands the fresh requests over and wakes one worker. A worker runs a request to
- * its end with plain system calls; if it leaves another behind, it first wakes the next worker, or
- * starts one. So requests that take no time do not cost a wake-up each, and those that do run side by
- * side.
+ * How it works: a kick reads at once what the host has in memory (RWF_NOWAIT), hands the other fresh
+ * requests over and wakes one worker. A worker runs a request to its end with plain system calls; if
+ * it leaves another behind, it first wakes the next worker, or starts one. So requests that take no
+ * time do not cost a wake-up each, and those that do run side by side.
  *
  * One sync at a time (see sync_fd): who comes while one runs waits for it to end, as it may have begun
  * before the last write did, and then shares the next with all who wait.
@@ -31,12 +31,15 @@
 #include <unistd.h>
 
 #define THREADS_MAX 16
+#define NOW_MAX	    (1 * MIB) /* larger requests are not read at once: copying takes long, too */
 
 struct pool {
 	struct image_queue q;
 	struct loop_fd event; /* eventfd: `finished` is no longer empty */
 	struct image_list fresh;
-	u32 inflight; /* submitted, and done() not called */
+	u32 inflight;	/* submitted, and done() not called */
+	bool turning;	/* done()s are being called */
+	bool no_nowait; /* the file system can't say that it would have to wait */
 
 	pthread_mutex_t lock;
 	pthread_cond_t work; /* `todo` has something, or quit */
@@ -172,51 +175,102 @@ static void threads_submit(struct image_queue *q, struct image_req *r)
 	p->inflight++;
 }
 
-static void threads_kick(struct image_queue *q)
+/* Read it without waiting. False: the host would have to wait, or it is for a worker to find out what
+ * is wrong. */
+static bool read_now(struct pool *p, struct image_req *r)
 {
-	struct pool *p = container_of(q, struct pool, q);
-	struct image_req *r;
+	struct image_step s;
+	ssize_t n;
 
-	if (!p->fresh.first)
-		return;
-	pthread_mutex_lock(&p->lock);
-	while ((r = image_list_take(&p->fresh)))
-		image_list_add(&p->todo, r);
-	wake_worker(p);
-	pthread_mutex_unlock(&p->lock);
+	if (r->op != IMAGE_READ || r->len > NOW_MAX || p->q.img->direct || p->no_nowait)
+		return false;
+	while (image_next_step(r, &s)) {
+		n = preadv2(s.fd, s.iov, s.niov, s.off, RWF_NOWAIT);
+		if (n <= 0) {
+			p->no_nowait = n < 0 && errno == EOPNOTSUPP;
+			return false;
+		}
+		image_step_done(r, n);
+	}
+	return true;
 }
 
-/* Call the done()s of what is finished. Returns whether there was any. */
-static bool deliver(struct pool *p)
+/* Call the done()s. Returns whether there was any. */
+static bool call_done(struct pool *p, struct image_list *l)
 {
-	struct image_list list;
 	struct image_req *r;
 
-	pthread_mutex_lock(&p->lock);
-	list = p->finished;
-	p->finished.first = NULL;
-	pthread_mutex_unlock(&p->lock);
-	if (!list.first)
+	if (!l->first)
 		return false;
-	while ((r = image_list_take(&list))) {
+	while ((r = image_list_take(l))) {
 		p->inflight--;
 		r->done(r, r->result);
 	}
 	if (p->q.batch_done)
 		p->q.batch_done(p->q.arg);
-	threads_kick(&p->q); /* what the callbacks submitted */
 	return true;
+}
+
+/* Begin what is fresh. Returns whether some of it is done. */
+static bool begin(struct pool *p)
+{
+	struct image_list now = { 0 }, later = { 0 };
+	struct image_req *r;
+
+	while ((r = image_list_take(&p->fresh)))
+		image_list_add(read_now(p, r) ? &now : &later, r);
+	if (later.first) {
+		pthread_mutex_lock(&p->lock);
+		while ((r = image_list_take(&later)))
+			image_list_add(&p->todo, r);
+		wake_worker(p);
+		pthread_mutex_unlock(&p->lock);
+	}
+	return call_done(p, &now);
+}
+
+/* Take what the workers have finished. Returns whether there was any. */
+static bool deliver(struct pool *p)
+{
+	struct image_list list;
+
+	pthread_mutex_lock(&p->lock);
+	list = p->finished;
+	p->finished.first = NULL;
+	pthread_mutex_unlock(&p->lock);
+	return call_done(p, &list);
+}
+
+static void threads_kick(struct image_queue *q)
+{
+	struct pool *p = container_of(q, struct pool, q);
+
+	if (p->turning) /* a callback's: what it submitted is begun after it */
+		return;
+	p->turning = true;
+	while (begin(p))
+		;
+	p->turning = false;
+}
+
+static void turn(struct pool *p)
+{
+	bool again;
+
+	p->turning = true;
+	do {
+		again = deliver(p);
+		again |= begin(p);
+	} while (again);
+	p->turning = false;
 }
 
 static void threads_ready(struct loop_fd *lf, u32 events)
 {
 	struct pool *p = container_of(lf, struct pool, event);
-	eventfd_t n;
 
-	(void)events;
-	eventfd_read(lf->fd, &n);
-	while (deliver(p))
-		;
+	(void)events; /* edge-triggered: the eventfd need not be read */
+	turn(p);
 }
 
 static void threads_drain(struct image_queue *q)
@@ -229,7 +283,7 @@ static void threads_drain(struct image_queue *q)
 		while (!p->finished.first)
 			pthread_cond_wait(&p->some, &p->lock);
 		pthread_mutex_unlock(&p->lock);
-		deliver(p);
+		turn(p);
 	}
 }
 
@@ -284,7 +338,7 @@ int image_threads_create(struct image_queue **out, const struct image_queue *com
 	pthread_cond_init(&p->synced, NULL);
 	p->event = (struct loop_fd){ .fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
 				     .ready = threads_ready };
-	err = p->event.fd < 0 ? -errno : loop_add(p->q.loop, &p->event, EPOLLIN);
+	err = p->event.fd < 0 ? -errno : loop_add(p->q.loop, &p->event, EPOLLIN | EPOLLET);
 	if (!err)
 		err = image_sync_open(&p->q);
 	pthread_mutex_lock(&p->lock);
