@@ -94,6 +94,16 @@ seen() {
 	done
 }
 
+# Wait until file $1 has a line that matches $2; prints something then.
+wait_for() {
+	local end=$((SECONDS + limit))
+	until [[ -e $1 ]] && tr -d '\r' <"$1" | grep -q "$2"; do
+		[[ $SECONDS -lt $end ]] || return 0
+		sleep 0.1
+	done
+	echo yes
+}
+
 # Press the power button by a SIGTERM and wait until minivmm has taken it: a second one that comes
 # before would be the same signal still pending, not another.
 press_button() {
