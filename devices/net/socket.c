@@ -571,7 +571,6 @@ static int serve(struct sock *s)
 	if (listen(s->door.fd, BACKLOG) < 0)
 		return -errno;
 	watch_door(s, true);
-	s->peer.link_down = true;
 	return 0;
 }
 
@@ -596,14 +595,11 @@ static int begin(struct sock *s, const struct peer_socket_options *o)
 		err = loop_add(s->main_loop, &s->retry, EPOLLIN);
 	if (err)
 		return err;
-	if (s->server)
-		return serve(s);
-	err = dial(s);
-	if (err == -EAGAIN) { /* many wait there */
-		s->peer.link_down = true;
-		try_later(s);
+	err = s->server ? serve(s) : dial(s);
+	if (err == -EAGAIN) /* many wait there */
 		err = 0;
-	}
+	if (!err)
+		eventfd_write(s->changed.fd, 1); /* the main loop looks how things are */
 	return err;
 }
 
@@ -686,6 +682,7 @@ int peer_socket_open(struct peer **out, const struct peer_socket_options *o)
 	s->addr.sun_family = AF_UNIX;
 	s->server = o->server;
 	s->main_loop = o->loop;
+	s->told_up = true; /* as the device takes it to be */
 	s->door = (struct loop_fd){ .fd = -1, .ready = door_ready };
 	s->hangup = (struct loop_fd){ .fd = -1, .ready = hangup_ready };
 	s->changed = (struct loop_fd){ .fd = -1, .ready = changed_ready };

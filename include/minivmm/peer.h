@@ -39,7 +39,7 @@
 #define PEER_PAIRS_MAX 8
 /* The longest frame with its header: one that the receiver is to segment. */
 #define PEER_FRAME_MAX (PEER_HDR_LEN + 14 + 65535)
-/* Segments of a frame: one that is sent in more is dropped, more to receive into are not used. */
+/* The most segments of a frame: fewer than IOV_MAX, so that a peer can add some. */
 #define PEER_IOV_MAX 1000
 
 /* peer_want(); also what ready() is told. */
@@ -80,14 +80,14 @@ struct peer {
 	 * HOST_* for frames sent to it, GUEST_* for those received from it.
 	 */
 	u64 features;
-	u32 npairs;	/* 1 to PEER_PAIRS_MAX */
-	u16 mtu;	/* of the link, or 0: not known */
-	bool link_down; /* when made; afterwards link_changed() tells */
+	u32 npairs; /* 1 to PEER_PAIRS_MAX */
+	u16 mtu;    /* of the link, or 0: not known */
 	/* The i-th queue pair, i < npairs. */
 	struct peer_queue *(*queue)(struct peer *p, u32 i);
 
-	/* The device's, set before the first peer_attach(): the link is up or down. NULL: nobody wants
-	 * to know. Main loop's thread. */
+	/* The device's, set before the first peer_attach(): the link is up or down. At first it is up; a
+	 * peer to which nobody is connected yet says so as soon as the main loop runs. NULL: nobody
+	 * wants to know. Main loop's thread. */
 	void (*link_changed)(struct peer *p, bool up);
 	void *owner;
 };
