@@ -46,7 +46,7 @@ struct rate_queue {
 struct rate {
 	struct peer peer;
 	struct peer *inner;
-	struct rate_clock *clock;
+	const struct rate_clock *clock;
 	struct rate_queue q[PEER_PAIRS_MAX];
 
 	pthread_mutex_t lock; /* guards the following */
@@ -289,7 +289,7 @@ static const struct peer_ops rate_ops = {
 
 /* ---- making it ---- */
 
-static u64 real_now(struct rate_clock *c)
+static u64 real_now(const struct rate_clock *c)
 {
 	struct timespec t;
 
@@ -298,7 +298,7 @@ static u64 real_now(struct rate_clock *c)
 	return t.tv_sec * NSEC + t.tv_nsec;
 }
 
-static void real_arm(struct rate_clock *c, int timerfd, u64 at)
+static void real_arm(const struct rate_clock *c, int timerfd, u64 at)
 {
 	const struct itimerspec t = { .it_value = { at / NSEC, at % NSEC } };
 
@@ -319,7 +319,7 @@ static void begin_limit(struct limit *l, const struct peer_rate_options *o, u64 
 	bucket_init(&l->frames, o->frames, burst_of(o->frames, o->burst_frames, 1), now);
 }
 
-int peer_rate_by(struct peer **p, const struct peer_rate_options *o, struct rate_clock *clock)
+int peer_rate_by(struct peer **p, const struct peer_rate_options *o, const struct rate_clock *clock)
 {
 	struct rate *r = calloc(1, sizeof(*r));
 
@@ -361,7 +361,7 @@ int peer_rate_by(struct peer **p, const struct peer_rate_options *o, struct rate
 
 int peer_rate(struct peer **p, const struct peer_rate_options *o)
 {
-	static struct rate_clock real = { .now = real_now, .arm = real_arm };
+	static const struct rate_clock real = { .now = real_now, .arm = real_arm };
 
 	return peer_rate_by(p, o, &real);
 }

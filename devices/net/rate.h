@@ -9,12 +9,13 @@
 
 struct rate_clock {
 	/* Nanoseconds since some time. Any thread. */
-	u64 (*now)(struct rate_clock *c);
+	u64 (*now)(const struct rate_clock *c);
 	/* Let the timerfd become readable at this time; 0: not at all. Pair's loop. */
-	void (*arm)(struct rate_clock *c, int timerfd, u64 at);
+	void (*arm)(const struct rate_clock *c, int timerfd, u64 at);
 };
 
 /* peer_rate() with a clock, which outlives the peer. */
-int peer_rate_by(struct peer **p, const struct peer_rate_options *o, struct rate_clock *clock);
+int peer_rate_by(struct peer **p, const struct peer_rate_options *o,
+		 const struct rate_clock *clock);
 
 #endif

@@ -368,6 +368,7 @@ static int open_rest(struct tap *t, u32 npairs)
 	return 0;
 }
 
+/* Returns 0, or -errno after a message. */
 static int take_fd(struct tap *t, int fd)
 {
 	struct ifreq ifr;
@@ -391,8 +392,8 @@ static int take_fd(struct tap *t, int fd)
 		return -EINVAL;
 	}
 	memcpy(t->name, ifr.ifr_name, IFNAMSIZ - 1);
-	if (fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
-		return -errno;
+	fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+	fcntl(fd, F_SETFD, FD_CLOEXEC);
 	return 0;
 }
 
@@ -409,31 +410,53 @@ static int set_up_header(struct tap *t)
 	return tap_set_offloads(&t->peer, 0);
 }
 
-/* The interface itself: up, if it is ours, and how large its frames are. */
-static int set_up_link(struct tap *t, u16 mtu, bool made)
+/* Make the interface that is ours ready for use. `fd` is any socket. */
+static int bring_up(struct tap *t, int fd, u16 mtu)
+{
+	struct ifreq ifr = { .ifr_mtu = mtu };
+
+	memcpy(ifr.ifr_name, t->name, IFNAMSIZ);
+	if (mtu && ioctl(fd, SIOCSIFMTU, &ifr) < 0)
+		return -errno;
+	if (ioctl(fd, SIOCGIFFLAGS, &ifr) < 0)
+		return -errno;
+	ifr.ifr_flags |= IFF_UP;
+	return ioctl(fd, SIOCSIFFLAGS, &ifr) < 0 ? -errno : 0;
+}
+
+/* What the interface is like. Returns 0, or -errno after a message. */
+static int look_at_link(struct tap *t, int fd, u16 mtu)
 {
 	struct ifreq ifr = { 0 };
-	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	int err = 0;
 
-	if (fd < 0)
-		return -errno;
 	memcpy(ifr.ifr_name, t->name, IFNAMSIZ);
-	if (made && mtu) {
-		ifr.ifr_mtu = mtu;
-		err = ioctl(fd, SIOCSIFMTU, &ifr) < 0 ? -errno : 0;
-	}
-	if (!err && ioctl(fd, SIOCGIFMTU, &ifr) == 0)
-		t->peer.mtu = ifr.ifr_mtu < 0xffff ? ifr.ifr_mtu : 0xffff;
-	if (!err && ioctl(fd, SIOCGIFFLAGS, &ifr) < 0)
-		err = -errno;
-	if (!err && made) {
-		ifr.ifr_flags |= IFF_UP;
-		err = ioctl(fd, SIOCSIFFLAGS, &ifr) < 0 ? -errno : 0;
-	} else if (!err && !(ifr.ifr_flags & IFF_UP)) {
+	if (ioctl(fd, SIOCGIFFLAGS, &ifr) == 0 && !(ifr.ifr_flags & IFF_UP))
 		log_warn("tap=%s: the interface is down; ip link set %s up", t->name, t->name);
-	}
-	close(fd);
+	if (ioctl(fd, SIOCGIFMTU, &ifr) == 0)
+		t->peer.mtu = ifr.ifr_mtu < 0xffff ? ifr.ifr_mtu : 0xffff;
+	if (mtu <= t->peer.mtu)
+		return 0;
+	log_err("tap=%s: mtu=%u is more than the interface has; ip link set %s mtu %u", t->name,
+		mtu, t->name, mtu);
+	return -EINVAL;
+}
+
+/* Returns 0, or -errno after a message. */
+static int set_up(struct tap *t, u16 mtu, bool made)
+{
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	int err = fd < 0 ? -errno : set_up_header(t);
+
+	if (!err && made)
+		err = bring_up(t, fd, mtu);
+	if (!err)
+		err = tap_set_pairs(&t->peer, 1);
+	if (err)
+		log_err("tap=%s: %s", t->name, strerror(-err));
+	else
+		err = look_at_link(t, fd, mtu);
+	if (fd >= 0)
+		close(fd);
 	return err;
 }
 
@@ -469,20 +492,12 @@ int peer_tap_open(struct peer **out, const struct peer_tap_options *o)
 		t->q[i].on = i < o->npairs;
 	}
 	err = o->name ? open_named(t, o, &made) : take_fd(t, o->fd);
-	if (err)
-		goto destroy;
-	err = set_up_header(t);
 	if (!err)
-		err = set_up_link(t, o->mtu, made);
-	if (!err)
-		err = tap_set_pairs(&t->peer, 1);
+		err = set_up(t, o->mtu, made);
 	if (err) {
-		log_err("tap=%s: %s", t->name, strerror(-err));
-		goto destroy;
+		tap_destroy(&t->peer);
+		return err;
 	}
 	*out = &t->peer;
 	return 0;
-destroy:
-	tap_destroy(&t->peer);
-	return err;
 }

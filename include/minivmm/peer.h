@@ -170,7 +170,7 @@ struct peer_tap_options {
 		*name; /* of the interface: taken if it exists, else made, and removed at the end */
 	int fd;	       /* an open tap instead, if name is NULL; the peer's from now on */
 	u32 npairs;
-	u16 mtu; /* of one that is made; 0: the kernel's default */
+	u16 mtu; /* of one that is made, and at least that of one that exists; 0: any */
 };
 int peer_tap_open(struct peer **out, const struct peer_tap_options *o);
 
