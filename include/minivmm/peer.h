@@ -31,6 +31,8 @@
 #define PEER_PAIRS_MAX 8
 /* The longest frame with its header: one that the receiver is to segment. */
 #define PEER_FRAME_MAX (PEER_HDR_LEN + 14 + 65535)
+/* The most segments of a frame: fewer than IOV_MAX, so that a peer can add some. */
+#define PEER_IOV_MAX 1000
 
 /* peer_want(); also what ready() is told. */
 enum { PEER_READ = 1, PEER_WRITE = 2 };
