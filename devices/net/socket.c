@@ -114,6 +114,7 @@ static void disconnect(struct sock *s)
 	if (s->conn_events)
 		loop_forget(s->loop, &s->conn);
 	s->conn_events = 0;
+	shutdown(s->conn.fd, SHUT_RDWR); /* `hangup` still has it open */
 	close(s->conn.fd);
 	s->conn.fd = -1;
 	s->rest_pos = s->rest_end = 0;

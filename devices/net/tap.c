@@ -386,7 +386,8 @@ static int take_fd(struct tap *t, int fd)
 		log_err("fd=%d: not a tap; open /dev/net/tun and make it one by TUNSETIFF", fd);
 		return -EINVAL;
 	}
-	if (!(ifr.ifr_flags & IFF_VNET_HDR) || !(ifr.ifr_flags & IFF_NO_PI)) {
+	/* It must have IFF_NO_PI as well, but the kernel uses that bit for something else here. */
+	if (!(ifr.ifr_flags & IFF_VNET_HDR)) {
 		log_err("fd=%d: this tap needs the flags IFF_VNET_HDR and IFF_NO_PI at TUNSETIFF",
 			fd);
 		return -EINVAL;
