@@ -413,10 +413,13 @@ static int begin_slirp(struct user *u, const struct peer_user_options *o)
 	inet_pton(AF_INET6, "fec0::2", &cfg.vhost6);
 	inet_pton(AF_INET6, "fec0::3", &cfg.vnameserver6);
 	u->slirp = u->lib.new(&cfg, &callbacks, u);
-	if (u->slirp)
-		return 0;
-	log_err("user networking: " LIBRARY " does not start");
-	return -EINVAL;
+	if (!u->slirp) {
+		log_err("user networking: " LIBRARY " does not start");
+		return -EINVAL;
+	}
+	/* Here alone it looks at the clock, without which what begins now would soon be too old. */
+	u->lib.pollfds_poll(u->slirp, 1, get_revents, u);
+	return 0;
 }
 
 static int add_forward(struct user *u, const char *text)

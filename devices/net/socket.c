@@ -153,6 +153,14 @@ static bool read_more(struct sock *s)
 	return n > 0;
 }
 
+/* The other end is gone: what it had sent is still to arrive. */
+static void hang_up(struct sock *s)
+{
+	while (read_more(s))
+		;
+	disconnect(s);
+}
+
 /* Send what the last frame left. true: nothing is left now. */
 static bool flush(struct sock *s)
 {
@@ -165,7 +173,7 @@ static bool flush(struct sock *s)
 	if (n > 0)
 		s->rest_pos += n;
 	else if (errno != EAGAIN && errno != EINTR)
-		disconnect(s); /* which forgets the rest */
+		hang_up(s); /* which forgets the rest */
 	return s->rest_pos == s->rest_end;
 }
 
@@ -263,7 +271,7 @@ static int write_frame(struct sock *s, const struct iovec *iov, u32 niov, size_t
 	if (n < 0) {
 		if (errno == EAGAIN || errno == EINTR)
 			return -EAGAIN;
-		disconnect(s);
+		hang_up(s);
 		return 0;
 	}
 	if ((size_t)n < LEN_SIZE + len) {
@@ -455,9 +463,7 @@ static void hangup_ready(struct loop_fd *lf, u32 events)
 
 	(void)events;
 	pthread_mutex_lock(&s->lock);
-	while (read_more(s))
-		;
-	disconnect(s);
+	hang_up(s);
 	pthread_mutex_unlock(&s->lock);
 	look_after(s);
 }

@@ -15,9 +15,9 @@ struct peer_rig {
 	struct peer *peer;
 	u32 reads, writes; /* told by ready(), of all queues */
 	u32 reads_of[PEER_PAIRS_MAX];
-	u32 ups, downs;		      /* told by link_changed() */
-	bool quiet;		      /* what is told is not wanted any more after that */
-	u8 frame[PEER_FRAME_MAX + 1]; /* the last one received, with its header */
+	u32 ups, downs; /* told by link_changed() */
+	bool quiet;	/* what is told is not wanted any more after that */
+	_Alignas(8) u8 frame[PEER_FRAME_MAX + 1]; /* the last one received, with its header */
 };
 
 void peer_rig_init(struct peer_rig *r);

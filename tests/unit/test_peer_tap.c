@@ -268,7 +268,7 @@ static u32 make_big_tcp(u8 *buf, u32 payload)
 
 START_TEST(what_the_driver_takes_is_left_to_it)
 {
-	static u8 big[70000];
+	static _Alignas(8) u8 big[70000];
 	struct virtio_net_hdr_v1 *h = (void *)r.frame;
 	u32 len = make_big_tcp(big, 5000);
 	int fd;
@@ -304,7 +304,7 @@ START_TEST(what_the_driver_takes_is_left_to_it)
 
 START_TEST(what_the_driver_leaves_to_us_goes_out_as_it_is)
 {
-	static u8 big[70000], seen[70000];
+	static _Alignas(8) u8 big[70000], seen[70000];
 	struct iovec iov[2] = { { r.frame, PEER_HDR_LEN }, { big + 10, 0 } };
 	u32 len = make_big_tcp(big, 5000);
 	int fd;
@@ -340,12 +340,13 @@ START_TEST(the_features_are_those_of_the_kernel)
 /* UDP of 64 flows; the host spreads them by a hash. */
 static void send_flows(int fd)
 {
-	u8 frame[60];
+	_Alignas(8) u8 aligned[62];
+	u8 *frame = aligned + 2; /* so that the IP header is */
 	struct iphdr *ip = (void *)(frame + 14);
 	struct udphdr *udp = (void *)(ip + 1);
 
 	for (u32 i = 0; i < 64; i++) {
-		memset(frame, 0, sizeof(frame));
+		memset(frame, 0, 60);
 		make_frame(frame, 14, 0);
 		frame[12] = 0x08;
 		frame[13] = 0x00;
@@ -358,7 +359,7 @@ static void send_flows(int fd)
 		udp->source = htons(1000 + i);
 		udp->dest = htons(9);
 		udp->len = htons(26);
-		ck_assert_int_eq(send(fd, frame, sizeof(frame), 0), sizeof(frame));
+		ck_assert_int_eq(send(fd, frame, 60, 0), 60);
 	}
 }
 
