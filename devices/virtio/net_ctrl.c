@@ -155,7 +155,7 @@ static bool announced(struct net *net, u8 command)
 	return was;
 }
 
-/* 5.1.6.5.5 */
+/* 5.1.6.5.6 */
 static bool set_pairs(struct net *net, u8 command, struct cursor *c)
 {
 	u32 old = net->active;
@@ -173,7 +173,7 @@ static bool set_pairs(struct net *net, u8 command, struct cursor *c)
 	return true;
 }
 
-/* 5.1.6.5.6 */
+/* 5.1.6.5.8 */
 static bool set_offloads(struct net *net, u8 command, struct cursor *c)
 {
 	u64 features = __atomic_load_n(&net->v.features, __ATOMIC_RELAXED), on;

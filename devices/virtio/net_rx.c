@@ -370,7 +370,7 @@ static u32 longest(const struct net *net)
 	return LOOK_LEN + PEER_HDR_LEN + (mtu > 1500 ? mtu : 1500);
 }
 
-/* May this queue be given frames? 5.1.6.5.5 */
+/* May this queue be given frames? 5.1.6.5.6 */
 static bool active(const struct net_pair *p)
 {
 	return p->rx.on && p->index < __atomic_load_n(&p->net->active, __ATOMIC_ACQUIRE);

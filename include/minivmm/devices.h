@@ -72,7 +72,7 @@ struct virtio_net_options {
 	struct peer *peer; /* the device's from now on, also on error */
 	u8 mac[6];
 	bool antispoof;	  /* send only what comes from `mac`, which the driver then can't change */
-	u32 npairs;	  /* of queues: 1 to peer->npairs */
+	u32 npairs;	  /* of queues: 1 to peer->npairs (virtio_options.queues means nothing) */
 	u16 mtu;	  /* as told to the driver: 68 at least, or 0: nothing is told */
 	u32 poll_us;	  /* how long to look out for work before sleeping; 0: not at all */
 	u32 speed;	  /* Mbit/s; VIRTIO_NET_UNKNOWN_SPEED */

@@ -40,6 +40,9 @@ int main(void)
 	srunner_add_suite(sr, peer_user_suite());
 	srunner_add_suite(sr, pcap_suite());
 	srunner_add_suite(sr, rate_suite());
+	srunner_add_suite(sr, net_suite());
+	srunner_add_suite(sr, net_rx_suite());
+	srunner_add_suite(sr, net_ctrl_suite());
 	srunner_add_suite(sr, uart_suite());
 	srunner_add_suite(sr, rtc_suite());
 	srunner_add_suite(sr, power_suite());
