@@ -9,6 +9,7 @@
 #include "minivmm/arch.h"
 #include "minivmm/log.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/io_uring.h>
@@ -156,6 +157,18 @@ static void check_io_uring(void)
 		close(fd);
 }
 
+static void check_slirp(void)
+{
+	void *library = dlopen("libslirp.so.0", RTLD_LAZY);
+
+	if (library)
+		yes("libslirp", "user networking");
+	else
+		no("libslirp", "no libslirp.so.0", "install it (Debian's package libslirp0)");
+	if (library)
+		dlclose(library);
+}
+
 int check_run(int argc, char **argv)
 {
 	const char *why = NULL;
@@ -174,6 +187,7 @@ int check_run(int argc, char **argv)
 		no("hardware virtualization", "software KVM at best", why);
 	printf("For data paths and options:\n");
 	check_device("/dev/net/tun", "tap networking", "modprobe tun");
+	check_slirp();
 	check_device("/dev/vhost-net", "datapath=vhost-net", "modprobe vhost_net");
 	check_vdpa();
 	check_hugepages();

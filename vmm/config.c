@@ -61,6 +61,24 @@ static const char help_text[] =
 	"                        add a port to the --console before it; Linux shows it as\n"
 	"                        /dev/vport0p1 and so on, udev as /dev/virtio-ports/NAME\n"
 	"  --rng on[,SETTING]... add a virtio entropy device\n"
+	"  --net tap=NAME|fd=N|user|socket=PATH[,SETTING]...\n"
+	"                        add a virtio network device, connected to: a tap, which is made\n"
+	"                        if it does not exist; an open one; user-mode networking, which\n"
+	"                        needs no privileges (the guest has 10.0.2.15 by DHCP, the host\n"
+	"                        is 10.0.2.2); a UNIX socket, at whose other end is another\n"
+	"                        minivmm, QEMU (-netdev stream) or passt. Settings:\n"
+	"                        mac=ADDRESS (default 52:54:00:12:34:56 and on), id=NAME,\n"
+	"                        mtu=N, queues=N (pairs, 1 to 8, of a tap), link=up|down,\n"
+	"                        antispoof=on|off (only frames from mac leave the guest),\n"
+	"                        rate=N and pps=N (bits and frames a second in each direction,\n"
+	"                        with K, M, G: thousands, ...), burst=SIZE (bytes at once),\n"
+	"                        pcap=FILE (write all frames there, for tcpdump or Wireshark),\n"
+	"                        poll-us=N (look out for work so long before sleeping),\n"
+	"                        csum=, tso=, uso=, mrg=on|off (offer these features; default\n"
+	"                        on), speed=MBITS, duplex=half|full (what the guest is told)\n"
+	"                        user: hostfwd=tcp|udp:[HOSTADDR]:PORT-[GUESTADDR]:PORT (several\n"
+	"                        times), restrict=on|off (nothing but that); socket:\n"
+	"                        server=on|off (listen at PATH)\n"
 	"  --iothreads N         threads that serve the devices' queues, round-robin (default 1;\n"
 	"                        0: the main thread does)\n"
 	"  --no-reboot           end when the guest reboots\n"
@@ -101,6 +119,7 @@ enum option_id {
 	OPT_CONSOLE,
 	OPT_PORT,
 	OPT_RNG,
+	OPT_NET,
 	OPT_IOTHREADS,
 	OPT_NO_REBOOT,
 	OPT_TEST_DEVICE,
@@ -120,6 +139,7 @@ static const struct option options[] = {
 	[OPT_CONSOLE] = { "console", required_argument, NULL, OPTION_BASE + OPT_CONSOLE },
 	[OPT_PORT] = { "port", required_argument, NULL, OPTION_BASE + OPT_PORT },
 	[OPT_RNG] = { "rng", required_argument, NULL, OPTION_BASE + OPT_RNG },
+	[OPT_NET] = { "net", required_argument, NULL, OPTION_BASE + OPT_NET },
 	[OPT_IOTHREADS] = { "iothreads", required_argument, NULL, OPTION_BASE + OPT_IOTHREADS },
 	[OPT_NO_REBOOT] = { "no-reboot", no_argument, NULL, OPTION_BASE + OPT_NO_REBOOT },
 	[OPT_TEST_DEVICE] = { "test-device", no_argument, NULL, OPTION_BASE + OPT_TEST_DEVICE },
@@ -307,6 +327,8 @@ static int apply(struct config *cfg, enum option_id id, const char *arg, const c
 		return config_port(cfg, arg);
 	case OPT_RNG:
 		return config_rng(cfg, arg);
+	case OPT_NET:
+		return config_net(cfg, arg);
 	case OPT_IOTHREADS:
 		return parse_iothreads(cfg, arg);
 	case OPT_NO_REBOOT:
@@ -334,7 +356,8 @@ static void refuse_option(const char *word)
 
 static bool repeatable(enum option_id id)
 {
-	return id == OPT_DISK || id == OPT_CONSOLE || id == OPT_PORT || id == OPT_RNG;
+	return id == OPT_DISK || id == OPT_CONSOLE || id == OPT_PORT || id == OPT_RNG ||
+	       id == OPT_NET;
 }
 
 static int parse_options(struct config *cfg, int argc, char **argv, const char **cmdline,

@@ -6,6 +6,7 @@
 #define VMM_CONFIG_H
 
 #include "minivmm/base.h"
+#include "vmm/subopts.h"
 
 /* Where bytes go: --serial, --console, --port. */
 enum stream_target { STREAM_STDIO, STREAM_NONE, STREAM_PTY, STREAM_FILE, STREAM_UNIX };
@@ -17,7 +18,7 @@ struct stream_config {
 
 enum device_bus { DEVICE_ON_PCI, DEVICE_ON_MMIO };
 
-enum device_kind { DEVICE_DISK, DEVICE_CONSOLE, DEVICE_RNG };
+enum device_kind { DEVICE_DISK, DEVICE_CONSOLE, DEVICE_RNG, DEVICE_NET };
 
 struct disk_config {
 	const char *file, *serial;
@@ -38,14 +39,42 @@ struct console_config {
 	struct port_config port[CONFIG_PORTS_MAX];
 };
 
+/* What a network device is connected to. */
+enum net_peer { NET_TAP, NET_FD, NET_USER, NET_SOCKET };
+
+struct net_config {
+	enum net_peer peer;
+	const char *target; /* tap: name; socket: path */
+	u32 fd;
+	bool server;		    /* socket */
+	bool restricted;	    /* user */
+	struct subopt_list hostfwd; /* user */
+	const char *id, *pcap;	    /* NULL: none */
+	const char *mac_text;	    /* as given, or NULL */
+	u8 mac[6];
+	u32 mtu;       /* 0: the peer's */
+	u64 bits;      /* a second; 0: no limit */
+	u64 frames;    /* likewise */
+	u64 burst;     /* bytes; 0: the default */
+	u32 speed;     /* Mbit/s; 0: unknown */
+	u32 duplex;    /* enum net_duplex */
+	u32 poll_us;   /* 0: no busy polling */
+	u32 link_down; /* 0 or 1 */
+	bool antispoof;
+	bool csum, tso, uso, mrg; /* offered if the peer can */
+};
+
+enum net_duplex { NET_DUPLEX_UNKNOWN, NET_DUPLEX_HALF, NET_DUPLEX_FULL };
+
 struct device_config {
 	enum device_kind kind;
 	u32 bus; /* enum device_bus */
 	bool packed;
-	u32 queues, queue_size; /* 0: the device's default */
+	u32 queues, queue_size; /* 0: the device's default. Of a network device: pairs of queues */
 	union {
 		struct disk_config disk;
 		struct console_config console;
+		struct net_config net;
 	};
 };
 
@@ -82,12 +111,13 @@ bool config_help(int argc, char **argv);
 
 void config_free(struct config *cfg);
 
-/* The options that add a device (config_devices.c): `arg` is the option's value. Return 0, or -EINVAL
+/* The options that add a device (config_devices.c, config_net.c): `arg` is the option's value. Return 0, or -EINVAL
  * after a message. */
 int config_disk(struct config *cfg, const char *arg);
 int config_rng(struct config *cfg, const char *arg);
 int config_console(struct config *cfg, const char *arg);
 int config_port(struct config *cfg, const char *arg);
+int config_net(struct config *cfg, const char *arg);
 
 /* Where option `option`'s stream goes, by the first word of its value, which must live on. */
 int config_stream(const char *option, const char *word, struct stream_config *s);

@@ -4,10 +4,9 @@
  *
  * Each appends to cfg->device in the order of the command line, which is the order on the bus.
  */
+#include "vmm/config_devices.h"
 #include "minivmm/log.h"
 #include "minivmm/virtio.h"
-#include "vmm/config.h"
-#include "vmm/subopts.h"
 
 #include <errno.h>
 #include <linux/virtio_blk.h>
@@ -17,28 +16,6 @@
 #define DISK_QUEUE_MIN 4
 
 /* clang-format off: one setting a line */
-#define TO(field) .offset = offsetof(struct device_config, field)
-#define STRING(k, f)                                    \
-	{                                               \
-		.name = k, .type = SUBOPT_STRING, TO(f) \
-	}
-#define SWITCH(k, f)                                    \
-	{                                               \
-		.name = k, .type = SUBOPT_SWITCH, TO(f) \
-	}
-#define CHOICE(k, f, words)                                               \
-	{                                                                 \
-		.name = k, .type = SUBOPT_CHOICE, TO(f), .choices = words \
-	}
-
-/* What every virtio device can be told. */
-#define VIRTIO_SUBOPTS                                                                \
-	CHOICE("bus", bus, "pci|mmio"), SWITCH("packed", packed),                     \
-	{                                                                             \
-		.name = "queue-size", .type = SUBOPT_POWER, TO(queue_size), .min = 2, \
-		.max = VQ_SIZE_MAX                                                    \
-	}
-
 static const struct subopt disk_subopts[] = {
 	STRING("file", disk.file),
 	SWITCH("readonly", disk.readonly),
@@ -79,8 +56,7 @@ static char *keep(struct config *cfg, const char *arg)
 	return text;
 }
 
-/* The next device, of `kind`, and in *text the option's value to be cut up. NULL after a message. */
-static struct device_config *add_device(struct config *cfg, const char *option, const char *arg,
+struct device_config *config_add_device(struct config *cfg, const char *option, const char *arg,
 					enum device_kind kind, char **text)
 {
 	struct device_config *d;
@@ -100,7 +76,7 @@ static struct device_config *add_device(struct config *cfg, const char *option, 
 int config_disk(struct config *cfg, const char *arg)
 {
 	char *text;
-	struct device_config *d = add_device(cfg, "disk", arg, DEVICE_DISK, &text);
+	struct device_config *d = config_add_device(cfg, "disk", arg, DEVICE_DISK, &text);
 	int err;
 
 	if (!d)
@@ -128,7 +104,7 @@ int config_disk(struct config *cfg, const char *arg)
 int config_rng(struct config *cfg, const char *arg)
 {
 	char *text;
-	struct device_config *d = add_device(cfg, "rng", arg, DEVICE_RNG, &text);
+	struct device_config *d = config_add_device(cfg, "rng", arg, DEVICE_RNG, &text);
 	const char *word;
 
 	if (!d)
@@ -166,7 +142,7 @@ int config_stream(const char *option, const char *word, struct stream_config *s)
 int config_console(struct config *cfg, const char *arg)
 {
 	char *text;
-	struct device_config *d = add_device(cfg, "console", arg, DEVICE_CONSOLE, &text);
+	struct device_config *d = config_add_device(cfg, "console", arg, DEVICE_CONSOLE, &text);
 	int err;
 
 	if (!d)

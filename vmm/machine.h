@@ -17,6 +17,7 @@
 
 struct vcpus;
 struct virtio_dev;
+struct virtio_options;
 
 /* Why a run of the guest ended. */
 enum machine_end {
@@ -87,6 +88,14 @@ int board_build(struct machine *m);
  */
 int machine_describe_virtio(struct machine *m, u64 base, u32 gsi);
 int machine_build_virtio(struct machine *m);
+
+/* Say why the device that --option asked for can't be made. Returns `err`. */
+int machine_refused(const char *option, int err);
+
+/* A network device and all that it is connected to (machine_net.c). Returns 0, or -errno after a
+ * message. */
+int machine_create_net(struct machine *m, const struct device_config *d,
+		       const struct virtio_options *o, struct virtio_dev **v);
 
 /* Tell the console on our terminal how large the window is now. Main loop's thread. */
 void machine_window_changed(struct machine *m);

@@ -51,8 +51,7 @@ static const struct platform_node *mmio_node(const struct machine *m, u32 n)
 	return node;
 }
 
-/* Say why a device can't be made. Returns `err`. */
-static int refused(const char *option, int err)
+int machine_refused(const char *option, int err)
 {
 	log_err("--%s: %s%s", option, strerror(-err),
 		err == -EMFILE ? "; see ulimit -n: each queue takes some file descriptors" : "");
@@ -78,7 +77,7 @@ static int create_disk(struct machine *m, const struct disk_config *cfg,
 	if (err) /* it has said why */
 		return err;
 	err = virtio_blk_create(v, &m->env, o, &blk);
-	return err ? refused("disk", err) : 0;
+	return err ? machine_refused("disk", err) : 0;
 }
 
 static int create_console(struct machine *m, const struct console_config *cfg,
@@ -92,7 +91,7 @@ static int create_console(struct machine *m, const struct console_config *cfg,
 		port[i] = (struct virtio_console_port){ cfg->port[i].name, &stream[i] };
 	err = virtio_console_create(v, &m->env, o, port, cfg->nports);
 	if (err)
-		return refused("console", err);
+		return machine_refused("console", err);
 	if (cfg->port[0].stream.kind == STREAM_STDIO) {
 		m->window = *v;
 		m->window_stream = stream;
@@ -112,7 +111,9 @@ static int create(struct machine *m, const struct device_config *d, struct strea
 		return create_console(m, &d->console, stream, o, v);
 	case DEVICE_RNG:
 		err = virtio_rng_create(v, &m->env, o);
-		return err ? refused("rng", err) : 0;
+		return err ? machine_refused("rng", err) : 0;
+	case DEVICE_NET:
+		return machine_create_net(m, d, o, v);
 	}
 	return -EINVAL;
 }

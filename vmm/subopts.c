@@ -5,6 +5,7 @@
 #include "vmm/subopts.h"
 #include "minivmm/log.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -72,19 +73,58 @@ static int set_number(const char *option, const struct subopt *k, const char *va
 	return 0;
 }
 
+/* A number with or without a unit, each `step` times the one before. */
+static int set_amount(const char *option, const struct subopt *k, const char *value, u64 *target)
+{
+	static const char units[] = "KMG";
+	u64 step = k->type == SUBOPT_SIZE ? 1024 : 1000, n;
+	const char *rest, *unit;
+
+	if (number_parse(value, &n, &rest) == 0 && n && n <= SUBOPT_AMOUNT_MAX) {
+		unit = *rest ? strchr(units, toupper((unsigned char)*rest)) : NULL;
+		for (const char *u = units; unit && u <= unit && n <= SUBOPT_AMOUNT_MAX; u++)
+			n *= step;
+		if (unit)
+			rest++;
+		if (!*rest && n <= SUBOPT_AMOUNT_MAX) {
+			*target = n;
+			return 0;
+		}
+	}
+	log_err("--%s: %s=%s: give a number, or one with K, M or G, up to 1000G", option, k->name,
+		value);
+	return -EINVAL;
+}
+
+static int add_item(const char *option, const struct subopt *k, const char *value,
+		    struct subopt_list *list)
+{
+	if (list->n == SUBOPT_LIST_MAX) {
+		log_err("--%s: %s= can be given %d times", option, k->name, SUBOPT_LIST_MAX);
+		return -EINVAL;
+	}
+	list->item[list->n++] = value;
+	return 0;
+}
+
 static int set_value(const char *option, const struct subopt *k, const char *value, void *target)
 {
 	void *field = (char *)target + k->offset;
 	int i;
 
+	if (!*value && (k->type == SUBOPT_STRING || k->type == SUBOPT_LIST)) {
+		log_err("--%s: %s= needs a value", option, k->name);
+		return -EINVAL;
+	}
 	switch (k->type) {
 	case SUBOPT_STRING:
-		if (!*value) {
-			log_err("--%s: %s= needs a value", option, k->name);
-			return -EINVAL;
-		}
 		*(const char **)field = value;
 		return 0;
+	case SUBOPT_LIST:
+		return add_item(option, k, value, field);
+	case SUBOPT_AMOUNT:
+	case SUBOPT_SIZE:
+		return set_amount(option, k, value, field);
 	case SUBOPT_SWITCH:
 		i = choice_index("off|on", value);
 		if (i < 0) {
@@ -110,7 +150,7 @@ static int set_value(const char *option, const struct subopt *k, const char *val
 
 static void refuse_key(const char *option, const char *word, const struct subopt *table)
 {
-	char keys[256] = "";
+	char keys[512] = "";
 
 	for (; table->name; table++) {
 		strncat(keys, *keys ? ", " : "", sizeof(keys) - strlen(keys) - 1);
@@ -140,7 +180,7 @@ int subopts_parse(const char *option, char *text, const struct subopt *table, vo
 			log_err("--%s: %s needs a value: %s=...", option, word, word);
 			return -EINVAL;
 		}
-		if (seen & 1ULL << (k - table) % KEYS_MAX) {
+		if (seen & 1ULL << (k - table) % KEYS_MAX && k->type != SUBOPT_LIST) {
 			log_err("--%s: %s= is given twice", option, word);
 			return -EINVAL;
 		}

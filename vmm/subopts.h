@@ -14,6 +14,17 @@ enum subopt_type {
 	SUBOPT_NUMBER, /* u32 */
 	SUBOPT_POWER,  /* u32, a power of two */
 	SUBOPT_CHOICE, /* u32: which of the words in `choices` */
+	SUBOPT_AMOUNT, /* u64 from 1 to SUBOPT_AMOUNT_MAX; K, M, G: times 1000, a million, ... */
+	SUBOPT_SIZE,   /* the same, but K, M, G: times 1024, ... */
+	SUBOPT_LIST,   /* struct subopt_list: strings, one each time the key is given */
+};
+
+#define SUBOPT_AMOUNT_MAX 1000000000000ULL
+#define SUBOPT_LIST_MAX	  16
+
+struct subopt_list {
+	u32 n;
+	const char *item[SUBOPT_LIST_MAX];
 };
 
 /* One key. A table of them ends with one that has no name. */

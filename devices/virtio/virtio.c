@@ -55,11 +55,12 @@ static int queue_init(struct virtio_dev *v, u32 index, u16 size_max, u32 iothrea
 {
 	const struct machine_env *env = v->env;
 	struct virtio_queue *q = &v->queue[index];
+	u32 group = v->ops->loop_queues ? index / v->ops->loop_queues : index;
 
 	q->dev = v;
 	q->index = index;
 	q->size_max = size_max;
-	q->loop = env->io_loop[(iothread + index) % env->nio_loops];
+	q->loop = env->io_loop[(iothread + group) % env->nio_loops];
 	q->kickfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	queue_clear(q);
 	return q->kickfd < 0 ? -errno : 0;

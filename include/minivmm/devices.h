@@ -13,6 +13,7 @@
 
 struct image;
 struct pci_host;
+struct peer;
 struct stream;
 
 /* A 16550A at ports [base, base + 8), interrupt at `gsi`, talking to `stream`, which the caller
@@ -66,6 +67,38 @@ int virtio_console_create(struct virtio_dev **v, const struct machine_env *env,
 
 /* The window of console port `port` has this size now. Main loop's thread. */
 void virtio_console_resize(struct virtio_dev *v, u32 port, u16 columns, u16 rows);
+
+struct virtio_net_options {
+	struct peer *peer; /* the device's from now on, also on error */
+	u8 mac[6];
+	bool antispoof;	  /* send only what comes from `mac`, which the driver then can't change */
+	u32 npairs;	  /* of queues: 1 to peer->npairs (virtio_options.queues means nothing) */
+	u16 mtu;	  /* as told to the driver: 68 at least, or 0: nothing is told */
+	u32 poll_us;	  /* how long to look out for work before sleeping; 0: not at all */
+	u32 speed;	  /* Mbit/s; VIRTIO_NET_UNKNOWN_SPEED */
+	u8 duplex;	  /* 0: half, 1: full, 0xff: unknown */
+	u64 features_off; /* feature bits of the device type not to offer */
+};
+#define VIRTIO_NET_UNKNOWN_SPEED 0xffffffff
+int virtio_net_create(struct virtio_dev **v, const struct machine_env *env,
+		      const struct virtio_options *o, const struct virtio_net_options *net);
+
+/* Plug the cable in or pull it out. The driver sees a link while it is in and the peer has one; without
+ * one all frames are dropped. Main loop's thread. */
+void virtio_net_set_link(struct virtio_dev *v, bool up);
+
+/* Ask the driver to announce itself on the network (5.1.6.5.4), if it can. Main loop's thread. */
+void virtio_net_announce(struct virtio_dev *v);
+
+/* What queue `queue` (2 * i receives, 2 * i + 1 transmits) has done since creation. Any thread. */
+struct virtio_net_stats {
+	u64 frames, bytes; /* moved, without their headers */
+	u64 dropped;	   /* frames that could not be */
+	u64 filtered;	   /* received, and not what the driver wants (5.1.6.5) */
+	u64 kicks;	   /* served */
+	u64 calls;	   /* interrupts asked for */
+};
+void virtio_net_stats(struct virtio_dev *v, u32 queue, struct virtio_net_stats *s);
 
 void virtio_destroy(struct virtio_dev *v);
 

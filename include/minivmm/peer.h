@@ -25,12 +25,22 @@
 #include "minivmm/base.h"
 #include "minivmm/loop.h"
 
+#include <linux/virtio_net.h>
 #include <sys/uio.h>
+
+/* UDP segmentation, which headers before Linux 6.2 do not have. */
+#ifndef VIRTIO_NET_F_HOST_USO
+#define VIRTIO_NET_F_GUEST_USO4 54
+#define VIRTIO_NET_F_GUEST_USO6 55
+#define VIRTIO_NET_F_HOST_USO	56
+#endif
 
 #define PEER_HDR_LEN   12
 #define PEER_PAIRS_MAX 8
 /* The longest frame with its header: one that the receiver is to segment. */
 #define PEER_FRAME_MAX (PEER_HDR_LEN + 14 + 65535)
+/* The most segments of a frame: fewer than IOV_MAX, so that a peer can add some. */
+#define PEER_IOV_MAX 1000
 
 /* peer_want(); also what ready() is told. */
 enum { PEER_READ = 1, PEER_WRITE = 2 };
@@ -75,8 +85,9 @@ struct peer {
 	/* The i-th queue pair, i < npairs. */
 	struct peer_queue *(*queue)(struct peer *p, u32 i);
 
-	/* The device's, set before the first peer_attach(): the link is up or down. NULL: nobody wants
-	 * to know. Main loop's thread. */
+	/* The device's, set before the first peer_attach(): the link is up or down. At first it is up; a
+	 * peer to which nobody is connected yet says so as soon as the main loop runs. NULL: nobody
+	 * wants to know. Main loop's thread. */
 	void (*link_changed)(struct peer *p, bool up);
 	void *owner;
 };
@@ -135,7 +146,8 @@ static inline int peer_set_offloads(struct peer *p, u64 features)
 	return p->ops->set_offloads ? p->ops->set_offloads(p, features) : 0;
 }
 
-/* Spread what is received over the first `n` queue pairs. Threads and result as above. */
+/* Spread what is received over the first `n` queue pairs; at first that is one. Threads and result as
+ * above. */
 static inline int peer_set_pairs(struct peer *p, u32 n)
 {
 	return p->ops->set_pairs ? p->ops->set_pairs(p, n) : 0;
@@ -158,12 +170,13 @@ struct peer_tap_options {
 		*name; /* of the interface: taken if it exists, else made, and removed at the end */
 	int fd;	       /* an open tap instead, if name is NULL; the peer's from now on */
 	u32 npairs;
+	u16 mtu; /* of one that is made, and at least that of one that exists; 0: any */
 };
 int peer_tap_open(struct peer **out, const struct peer_tap_options *o);
 
 /* User-mode networking: libslirp. No privileges needed. */
 struct peer_user_options {
-	/* HOSTFWD_MAX at most, each "tcp|udp:[HOSTADDR]:HOSTPORT-[GUESTADDR]:GUESTPORT" */
+	/* each "tcp|udp:[HOSTADDR]:HOSTPORT-[GUESTADDR]:GUESTPORT" */
 	const char *const *hostfwd;
 	u32 nhostfwd;
 	bool restricted; /* nothing leaves but what a forward lets in */

@@ -45,13 +45,14 @@ struct virtio_options {
 	bool packed;	/* offer the packed ring format */
 	u16 queues;	/* 0: the device type's default */
 	u16 queue_size; /* the largest; 0: the default. A power of two */
-	u32 iothread;	/* the first queue's; the others follow round-robin */
+	u32 iothread;	/* the first queue's; the others follow round-robin (loop_queues) */
 };
 
 struct virtio_ops {
 	const char *name; /* "virtio-blk" */
 	u32 id;		  /* device ID (5) */
 	u32 pci_class;	  /* as in struct pci_id */
+	u32 loop_queues;  /* so many queues after one another share an event loop; 0: 1 */
 
 	/* May the driver have this set of features, a subset of those offered? NULL: any. vCPU's
 	 * thread. */

@@ -265,6 +265,64 @@ static void virtio(const char *target)
 	save(target, "packed", &in, sizeof(in));
 }
 
+/* One step of fuzz_net.c. */
+struct net_step {
+	u8 act, which;
+	u16 off;
+	u32 value;
+	u8 data[12];
+} __attribute__((packed));
+
+enum { N_START, N_SEND, N_RECEIVE, N_COMMAND, N_CHAIN, N_PUT, N_POKE, N_KICK, N_RUN, N_ROOM };
+
+static void net(void)
+{
+	static struct net_step s[] = {
+		{ .act = N_START, .which = 6 },
+		{ .act = N_RECEIVE, .off = 1600, .value = 12 << 24 | 0x8000 },
+		{ .act = N_SEND, .off = 1000 }, /* a plain frame; one to be checksummed; TSO */
+		{ .act = N_SEND, .off = 1000, .which = 7, .data = { 1, 0, 0, 0, 0, 0, 34, 0, 16 } },
+		{ .act = N_SEND,
+		  .off = 30000,
+		  .which = 0x82,
+		  .data = { 1, 1, 54, 0, 100, 0, 34, 0, 16 } },
+		{ .act = N_PUT, .off = 1400 },
+		{ .act = N_RUN },
+		{ .act = N_PUT, .off = 9000, .data = { 1, 1, 54, 0, 100 } },
+		{ .act = N_RUN },
+		{ .act = N_ROOM, .value = 1 },
+		{ .act = N_SEND, .off = 60 },
+		{ .act = N_SEND, .off = 60 },
+		{ .act = N_RUN },
+		{ .act = N_ROOM, .value = 0x100 },
+		{ .act = N_RUN },
+	};
+	static struct net_step commands[] = {
+		{ .act = N_START, .which = 0 },
+		{ .act = N_RECEIVE, .off = 1600, .value = 12 << 24 | 0x8000 },
+		{ .act = N_COMMAND, .which = 1, .off = 0 }, /* promiscuous mode off */
+		{ .act = N_PUT, .off = 60, .value = 0x05000081 },
+		{ .act = N_COMMAND, .which = 14, .off = 1, .data = { 1, 0, 0, 0, 2 } },
+		{ .act = N_COMMAND, .which = 6, .off = 0x11, .data = { 2 } },
+		{ .act = N_COMMAND, .which = 2, .off = 2, .value = 1, .data = { 5 } },
+		{ .act = N_COMMAND, .which = 2, .off = 4, .data = { 2 } },
+		{ .act = N_RECEIVE, .off = 1600, .value = 0x81008000 },
+		{ .act = N_PUT, .which = 3, .off = 60 },
+		{ .act = N_COMMAND, .which = 8, .off = 5, .data = { 2 } },
+		{ .act = N_PUT, .off = 60, .value = 0x05000081 },
+		{ .act = N_RUN },
+	};
+
+	save("net", "frames", s, sizeof(s));
+	s[0].which = 15; /* packed */
+	save("net", "frames-packed", s, sizeof(s));
+	s[0].value = 0x8000; /* without mergeable buffers */
+	save("net", "frames-single", s, sizeof(s));
+	save("net", "commands", commands, sizeof(commands));
+	commands[0].which = 9;
+	save("net", "commands-packed", commands, sizeof(commands));
+}
+
 int main(int argc, char **argv)
 {
 	if (argc != 2) {
@@ -278,5 +336,6 @@ int main(int argc, char **argv)
 	rings();
 	virtio("virtio_pci");
 	virtio("virtio_mmio");
+	net();
 	return 0;
 }

@@ -27,7 +27,7 @@ struct conformance_device {
 	u32 queue; /* the queue that request() uses: the one that hostile rings are put in */
 };
 
-extern const struct conformance_device conformance_rng, conformance_echo, conformance_blk;
-extern const struct conformance_device conformance_rng, conformance_echo, conformance_console;
+extern const struct conformance_device conformance_rng, conformance_echo, conformance_blk,
+	conformance_console, conformance_net;
 
 #endif

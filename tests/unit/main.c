@@ -35,6 +35,14 @@ int main(void)
 	srunner_add_suite(sr, conformance_suite());
 	srunner_add_suite(sr, console_suite());
 	srunner_add_suite(sr, console_more_suite());
+	srunner_add_suite(sr, peer_tap_suite());
+	srunner_add_suite(sr, peer_socket_suite());
+	srunner_add_suite(sr, peer_user_suite());
+	srunner_add_suite(sr, pcap_suite());
+	srunner_add_suite(sr, rate_suite());
+	srunner_add_suite(sr, net_suite());
+	srunner_add_suite(sr, net_rx_suite());
+	srunner_add_suite(sr, net_ctrl_suite());
 	srunner_add_suite(sr, uart_suite());
 	srunner_add_suite(sr, rtc_suite());
 	srunner_add_suite(sr, power_suite());
@@ -50,6 +58,7 @@ int main(void)
 	srunner_add_suite(sr, acpi_suite());
 	srunner_add_suite(sr, config_suite());
 	srunner_add_suite(sr, config_devices_suite());
+	srunner_add_suite(sr, config_net_suite());
 	srunner_run_all(sr, CK_ENV);
 	failed = srunner_ntests_failed(sr);
 	srunner_free(sr);

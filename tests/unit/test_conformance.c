@@ -16,10 +16,8 @@
 #include <string.h>
 
 static const struct conformance_device *const devices[] = {
-	&conformance_rng,
-	&conformance_echo,
-	&conformance_blk,
-	&conformance_console,
+	&conformance_rng,     &conformance_echo, &conformance_blk,
+	&conformance_console, &conformance_net,
 };
 
 #define MODES	 (VDRV_BUSES * 2)

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: MIT
+/*
+ * config_net.c - the option that adds a network device: --net.
+ *
+ * The first word says what the device is connected to; what stands behind it must fit to that.
+ */
+#include "minivmm/log.h"
+#include "minivmm/peer.h"
+#include "vmm/config_devices.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <string.h>
+
+#define MTU_MIN	     68	   /* VIRTIO 1.2, 5.1.4.1 */
+#define USER_MTU_MAX 65521 /* libslirp's */
+#define FD_MIN	     3	   /* behind standard input, output and error */
+#define POLL_US_MAX  1000000
+
+/* clang-format off: one setting a line */
+static const struct subopt net_subopts[] = {
+	STRING("id", net.id),
+	STRING("mac", net.mac_text),
+	{ .name = "queues", .type = SUBOPT_NUMBER, TO(queues), .min = 1, .max = PEER_PAIRS_MAX },
+	{ .name = "mtu", .type = SUBOPT_NUMBER, TO(net.mtu), .min = MTU_MIN, .max = 65535 },
+	CHOICE("link", net.link_down, "up|down"),
+	SWITCH("antispoof", net.antispoof),
+	{ .name = "rate", .type = SUBOPT_AMOUNT, TO(net.bits) },
+	{ .name = "pps", .type = SUBOPT_AMOUNT, TO(net.frames) },
+	{ .name = "burst", .type = SUBOPT_SIZE, TO(net.burst) },
+	STRING("pcap", net.pcap),
+	{ .name = "poll-us", .type = SUBOPT_NUMBER, TO(net.poll_us), .min = 0, .max = POLL_US_MAX },
+	SWITCH("csum", net.csum),
+	SWITCH("tso", net.tso),
+	SWITCH("uso", net.uso),
+	SWITCH("mrg", net.mrg),
+	{ .name = "speed", .type = SUBOPT_NUMBER, TO(net.speed), .min = 1, .max = INT_MAX },
+	CHOICE("duplex", net.duplex, "unknown|half|full"),
+	{ .name = "hostfwd", .type = SUBOPT_LIST, TO(net.hostfwd) },
+	SWITCH("restrict", net.restricted),
+	SWITCH("server", net.server),
+	VIRTIO_SUBOPTS,
+	{ .name = NULL },
+};
+/* clang-format on */
+
+/* What the device is connected to. */
+static int parse_peer(const char *word, struct net_config *net)
+{
+	const char *rest;
+	u64 n;
+
+	if (strcmp(word, "user") == 0) {
+		net->peer = NET_USER;
+	} else if (strncmp(word, "tap=", 4) == 0 && word[4]) {
+		net->peer = NET_TAP;
+		net->target = word + 4;
+	} else if (strncmp(word, "socket=", 7) == 0 && word[7]) {
+		net->peer = NET_SOCKET;
+		net->target = word + 7;
+	} else if (strncmp(word, "fd=", 3) == 0) {
+		net->peer = NET_FD;
+		if (number_parse(word + 3, &n, &rest) || *rest || n < FD_MIN || n > INT_MAX) {
+			log_err("--net %s: give the number of an open file descriptor, from %d on",
+				word, FD_MIN);
+			return -EINVAL;
+		}
+		net->fd = n;
+	} else {
+		log_err("--net %s: give tap=NAME, fd=N, user or socket=PATH", word);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static int digit(char c)
+{
+	return c >= '0' && c <= '9'   ? c - '0'
+	       : c >= 'a' && c <= 'f' ? c - 'a' + 10
+	       : c >= 'A' && c <= 'F' ? c - 'A' + 10
+				      : -1;
+}
+
+/* Six bytes of two digits each. */
+static int parse_mac(const char *text, u8 mac[6])
+{
+	if (strlen(text) != 17)
+		return -EINVAL;
+	for (u32 i = 0; i < 6; i++) {
+		const char *p = text + 3 * i;
+
+		if (digit(p[0]) < 0 || digit(p[1]) < 0 || (p[2] && p[2] != ':'))
+			return -EINVAL;
+		mac[i] = digit(p[0]) << 4 | digit(p[1]);
+	}
+	return 0;
+}
+
+/* The address of the n-th network device, as with QEMU. */
+static void default_mac(u32 n, u8 mac[6])
+{
+	static const u8 first[6] = { 0x52, 0x54, 0x00, 0x12, 0x34, 0x56 };
+
+	memcpy(mac, first, 6);
+	mac[5] += n;
+}
+
+static int set_mac(struct net_config *net, u32 n)
+{
+	static const u8 none[6];
+
+	if (!net->mac_text) {
+		default_mac(n, net->mac);
+		return 0;
+	}
+	if (parse_mac(net->mac_text, net->mac)) {
+		log_err("--net: mac=%s: give six bytes such as 52:54:00:12:34:56", net->mac_text);
+		return -EINVAL;
+	}
+	if (net->mac[0] & 1 || memcmp(net->mac, none, 6) == 0) {
+		log_err("--net: mac=%s: not an address of one device; the first byte must be even, "
+			"such as 52",
+			net->mac_text);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+/* No two network devices may have the same name or address. */
+static int check_unique(const struct config *cfg, const struct net_config *net)
+{
+	for (u32 i = 0; i + 1 < cfg->ndevices; i++) {
+		const struct net_config *other = &cfg->device[i].net;
+
+		if (cfg->device[i].kind != DEVICE_NET)
+			continue;
+		if (net->id && other->id && strcmp(net->id, other->id) == 0) {
+			log_err("--net: id=%s is given twice", net->id);
+			return -EINVAL;
+		}
+		if (memcmp(net->mac, other->mac, 6) == 0) {
+			log_err("--net: two devices have the address "
+				"%02x:%02x:%02x:%02x:%02x:%02x; "
+				"give one of them another mac=",
+				net->mac[0], net->mac[1], net->mac[2], net->mac[3], net->mac[4],
+				net->mac[5]);
+			return -EINVAL;
+		}
+	}
+	return 0;
+}
+
+/* What fits only to some connections. */
+static int check_peer(const struct device_config *d)
+{
+	const struct net_config *net = &d->net;
+
+	if (d->queues > 1 && net->peer != NET_TAP) {
+		log_err("--net: queues=%u: only a tap=NAME has several pairs of queues", d->queues);
+		return -EINVAL;
+	}
+	if (net->server && net->peer != NET_SOCKET) {
+		log_err("--net: server=on is for socket=PATH");
+		return -EINVAL;
+	}
+	if ((net->hostfwd.n || net->restricted) && net->peer != NET_USER) {
+		log_err("--net: hostfwd= and restrict= are for user");
+		return -EINVAL;
+	}
+	if (net->peer == NET_USER && net->mtu > USER_MTU_MAX) {
+		log_err("--net: mtu=%u: with user it is at most %d", net->mtu, USER_MTU_MAX);
+		return -EINVAL;
+	}
+	if (net->burst && !net->bits) {
+		log_err("--net: burst= needs a rate=");
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static u32 count_nets(const struct config *cfg)
+{
+	u32 n = 0;
+
+	for (u32 i = 0; i < cfg->ndevices; i++)
+		n += cfg->device[i].kind == DEVICE_NET;
+	return n;
+}
+
+int config_net(struct config *cfg, const char *arg)
+{
+	char *text;
+	struct device_config *d = config_add_device(cfg, "net", arg, DEVICE_NET, &text);
+	int err;
+
+	if (!d)
+		return -EINVAL;
+	d->net.csum = d->net.tso = d->net.uso = d->net.mrg = true;
+	err = parse_peer(subopts_word(&text), &d->net);
+	if (!err)
+		err = subopts_parse("net", text, net_subopts, d);
+	if (!err)
+		err = check_peer(d);
+	if (!err)
+		err = set_mac(&d->net, count_nets(cfg) - 1);
+	return err ? err : check_unique(cfg, &d->net);
+}
