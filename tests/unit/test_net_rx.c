@@ -223,6 +223,50 @@ START_TEST(a_frame_waits_for_buffers_that_the_driver_owes)
 	net_rig_free(&n);
 }
 
+/* `count` buffers of `len` bytes, each one place of the ring. */
+static void post_direct(u32 count, u32 len)
+{
+	for (u32 k = 0; k < count; k++) {
+		struct ring_buf buf = { vdrv_alloc(&n.d, len), len };
+		int id = ring_add(&n.d.q[NET_RX].ring, &buf, 0, 1, false);
+
+		ck_assert_int_ge(id, 0);
+		n.posted[NET_RX][id] = (struct net_chain){ { buf }, 1 };
+	}
+	ring_publish(&n.d.q[NET_RX].ring);
+	vdrv_kick(&n.d, NET_RX);
+}
+
+/* A ring that is full, but of buffers that the driver is to get back. */
+START_TEST(a_frame_waits_for_a_driver_that_has_just_been_given_others)
+{
+	net_rig_start(&n, FORMAT(_i), NET_ALL);
+	post_direct(NET_BUFS, 1000);
+	put(1, 60 * 1000 - PEER_HDR_LEN);
+	put(2, 5000);
+	vdrv_settle(&n.d);
+	net_expect(&n, NET_RX, 1, 60 * 1000 - PEER_HDR_LEN);
+	post_direct(2, 1000);
+	vdrv_settle(&n.d);
+	net_expect(&n, NET_RX, 2, 5000);
+	net_rig_free(&n);
+}
+
+START_TEST(a_new_ring_is_judged_by_itself)
+{
+	net_rig_start(&n, FORMAT(_i), NET_ALL);
+	post_direct(20, 1000);
+	vdrv_settle(&n.d);
+	vdrv_queue_reset(&n.d, NET_RX);
+	vdrv_queue_up(&n.d, NET_RX, 32);
+	post_direct(4, 1000);
+	put(1, 5000); /* the last one had room for it */
+	put(2, 60);
+	vdrv_settle(&n.d);
+	net_expect(&n, NET_RX, 2, 60);
+	net_rig_free(&n);
+}
+
 START_TEST(a_frame_that_the_driver_never_had_room_for_is_dropped)
 {
 	net_rig_start(&n, FORMAT(_i), NET_ALL);
@@ -245,16 +289,7 @@ START_TEST(a_frame_for_which_a_full_ring_has_no_room_is_dropped)
 	put(1, 60);
 	vdrv_settle(&n.d);
 	net_expect(&n, NET_RX, 1, 60);
-	for (u32 k = 0; k < NET_BUFS; k++) {
-		u32 len = 100;
-		struct ring_buf buf = { vdrv_alloc(&n.d, len), len };
-		int id = ring_add(&n.d.q[NET_RX].ring, &buf, 0, 1, false);
-
-		ck_assert_int_ge(id, 0);
-		n.posted[NET_RX][id] = (struct net_chain){ { buf }, 1 };
-	}
-	ring_publish(&n.d.q[NET_RX].ring);
-	vdrv_kick(&n.d, NET_RX);
+	post_direct(NET_BUFS, 100);
 	put(2, NET_BUFS * 100);
 	put(3, NET_BUFS * 100 - PEER_HDR_LEN);
 	vdrv_settle(&n.d);
@@ -537,6 +572,8 @@ Suite *net_rx_suite(void)
 	TEST(without_buffers_frames_wait_outside);
 	TEST(no_kicks_are_asked_for_while_there_are_buffers);
 	TEST(a_frame_waits_for_buffers_that_the_driver_owes);
+	TEST(a_frame_waits_for_a_driver_that_has_just_been_given_others);
+	TEST(a_new_ring_is_judged_by_itself);
 	TEST(a_frame_that_the_driver_never_had_room_for_is_dropped);
 	TEST(a_frame_for_which_a_full_ring_has_no_room_is_dropped);
 	TEST(a_buffer_without_room_for_a_header_breaks_the_device);
