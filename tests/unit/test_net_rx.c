@@ -553,6 +553,59 @@ START_TEST(a_peer_that_refuses_the_offloads_is_used_without)
 	net_rig_free(&n);
 }
 
+/* Frames that `pair` has seen, whatever became of them. */
+static u64 seen(u32 pair)
+{
+	struct virtio_net_stats s = net_stats(&n, 2 * pair);
+
+	return s.frames + s.filtered + s.dropped;
+}
+
+/* Control queue and pair are on loops with threads of their own. */
+START_TEST(a_command_that_is_answered_holds_for_what_comes_after)
+{
+	struct loop *loops[2];
+	u16 pairs = 2;
+	u8 frame[60];
+
+	net_rig_init(&n, FORMAT(_i));
+	n.o.npairs = 2;
+	vdrv_threads(&n.d);
+	loops[0] = n.d.io_loop;
+	ck_assert_int_eq(loop_create(&loops[1]), 0);
+	ck_assert_int_eq(loop_start(loops[1], "io2"), 0);
+	n.d.rig->r.env.io_loop = loops;
+	n.d.rig->r.env.nio_loops = 2;
+	net_rig_plug(&n);
+	vdrv_start(&n.d, NET_ALL);
+	ck_assert_ptr_ne(n.d.v->queue[2].loop, n.d.v->queue[4].loop);
+	ck_assert_uint_eq(net_command_on(&n, 4, VIRTIO_NET_CTRL_MQ, 0, &pairs, 2, 0), 0);
+	memcpy(frame, net_frame(1, 60), 60);
+	memcpy(frame, "\x02\x00\x00\x00\x00\x01", 6);
+	for (u32 k = 0; k < 300; k++) {
+		u8 promisc = k / 3 % 2;
+		u64 before = seen(1), filtered = net_stats(&n, 2).filtered;
+
+		while (ring_inflight(&n.d.q[2].ring) < 8)
+			net_post(&n, 2, 2000);
+		ck_assert_uint_eq(net_command_on(&n, 4, VIRTIO_NET_CTRL_RX, 0, &promisc, 1, 0), 0);
+		fake_peer_put(n.peer, 1, NULL, frame, 60);
+		for (u32 i = 0; seen(1) == before; i++) {
+			ck_assert_uint_lt(i, 20000);
+			vdrv_settle(&n.d);
+		}
+		ck_assert_uint_eq(net_stats(&n, 2).filtered - filtered, !promisc);
+		if (promisc) {
+			vdrv_wait_called(&n.d, 2);
+			ck_assert_int_eq(net_received(&n, 2), 60);
+		}
+	}
+	vdrv_unplug(&n.d);
+	loop_stop(loops[1]);
+	loop_destroy(loops[1]);
+	net_rig_free(&n);
+}
+
 #define TEST(name)     tcase_add_loop_test(t, name, 0, 2)
 #define TEST_MRG(name) tcase_add_loop_test(t, name, 0, 4) /* without mergeable buffers, too */
 #define TEST_ALL(name) tcase_add_loop_test(t, name, 0, NET_MODES)
@@ -589,6 +642,7 @@ Suite *net_rx_suite(void)
 	TEST(one_queue_of_a_pair_is_reset_and_the_other_goes_on);
 	TEST(after_a_reset_nothing_of_the_last_driver_is_left);
 	TEST(a_peer_that_refuses_the_offloads_is_used_without);
+	TEST(a_command_that_is_answered_holds_for_what_comes_after);
 	suite_add_tcase(su, t);
 	return su;
 }
