@@ -199,11 +199,8 @@ void net_tx_rest(struct net_pair *p)
 	struct net_tx *tx = &p->tx;
 
 	net_want(p, PEER_WRITE, tx->on && tx->stuck);
-	if (!tx->on)
-		return;
-	if (tx->stuck)
-		vq_disarm(&tx->q->vq); /* a kick would tell us nothing new */
-	else if (vq_rearm(&tx->q->vq))
+	/* A kick while the peer is full would tell us nothing new. */
+	if (tx->on && !tx->stuck && vq_rearm(&tx->q->vq))
 		virtio_queue_kick(&p->net->v, tx->q->index);
 }
 

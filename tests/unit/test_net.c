@@ -406,6 +406,35 @@ START_TEST(a_turn_is_bounded)
 	net_rig_free(&n);
 }
 
+START_TEST(a_turn_is_bounded_in_frames)
+{
+	struct ring_buf buf;
+
+	net_rig_init(&n, FORMAT(_i));
+	n.d.options.queue_size = 256;
+	net_rig_plug(&n);
+	vdrv_reset(&n.d);
+	ck_assert(vdrv_negotiate(&n.d, NET_ALL));
+	vdrv_queue_up(&n.d, NET_RX, 256);
+	vdrv_queue_up(&n.d, NET_TX, 256);
+	vdrv_driver_ok(&n.d);
+	vdrv_settle(&n.d);
+	buf = (struct ring_buf){ vdrv_alloc(&n.d, 72), 72 };
+	for (u32 k = 0; k < 200; k++) {
+		vdrv_submit(&n.d, NET_TX, &buf, 1, 0);
+		vdrv_submit(&n.d, NET_RX, &buf, 0, 1);
+		fake_peer_put(n.peer, 0, NULL, net_frame(k, 60), 60);
+	}
+	n.d.v->ops->serve(n.d.v, &n.d.v->queue[NET_TX]);
+	n.d.v->ops->serve(n.d.v, &n.d.v->queue[NET_RX]);
+	ck_assert_uint_eq(net_stats(&n, NET_TX).frames, NET_TURN_FRAMES);
+	ck_assert_uint_eq(net_stats(&n, NET_RX).frames, NET_TURN_FRAMES);
+	vdrv_settle(&n.d);
+	ck_assert_uint_eq(net_stats(&n, NET_TX).frames, 200);
+	ck_assert_uint_eq(net_stats(&n, NET_RX).frames, 200);
+	net_rig_free(&n);
+}
+
 /* ---- loops ---- */
 
 START_TEST(both_queues_of_a_pair_share_a_loop)
@@ -509,6 +538,22 @@ START_TEST(looking_out_for_work_finds_both_kinds)
 		net_expect_sent(&n, 0, NULL, k, 60);
 		ck_assert_uint_eq(net_sent(&n, NET_TX), 1);
 	}
+	/* Each alone: driver and peer are asked to tell when it has looked for long enough. */
+	for (u32 k = 0; k < 10; k++) {
+		net_post(&n, NET_RX, 2000);
+		vdrv_settle(&n.d);
+		put(k, 60);
+		vdrv_settle(&n.d);
+		net_expect(&n, NET_RX, k, 60);
+	}
+	for (u32 k = 0; k < 10; k++) {
+		fake_peer_set_room(n.peer, 0, k % 2);
+		send_plain(k, 60);
+		vdrv_settle(&n.d);
+		fake_peer_set_room(n.peer, 0, ~0u);
+		vdrv_settle(&n.d);
+		net_expect_sent(&n, 0, NULL, k, 60);
+	}
 	/* One wake-up serves the other queue, too. */
 	net_post(&n, NET_RX, 2000);
 	vdrv_settle(&n.d);
@@ -590,6 +635,7 @@ Suite *net_suite(void)
 	TEST(a_full_peer_is_left_alone_until_it_has_room);
 	TEST(a_batch_of_frames_is_one_kick_and_one_interrupt);
 	TEST(a_turn_is_bounded);
+	TEST(a_turn_is_bounded_in_frames);
 	suite_add_tcase(su, t);
 
 	t = tcase_create("loops");

@@ -196,6 +196,9 @@ START_TEST(a_table_that_is_not_whole_changes_nothing)
 		memcpy(data, &huge[k], 4);
 		ck_assert_uint_eq(COMMAND(MAC, TABLE_SET, data, len), ERR);
 	}
+	/* 6 * 0x2aaaaaab is 2, modulo 2^32 */
+	memcpy(data, "\xab\xaa\xaa\x2a\0\0\0\0\0\0", 10);
+	ck_assert_uint_eq(COMMAND(MAC, TABLE_SET, data, 10), ERR);
 	ck_assert(passes(UNI) && passes(MULTI) && !passes(UNI2) && !passes(MULTI2));
 	net_rig_free(&n);
 }
@@ -235,6 +238,25 @@ START_TEST(vlans_are_filtered)
 	ck_assert_uint_eq(COMMAND(VLAN, DEL, &id, 2), ERR);
 	ck_assert_uint_eq(COMMAND(VLAN, ADD, &id, 1), ERR);
 	ck_assert_uint_eq(net_command(&n, VIRTIO_NET_CTRL_VLAN, 2, &id, 2), ERR);
+	net_rig_free(&n);
+}
+
+/* One that reaches beyond the buffers at hand, too. */
+START_TEST(a_long_frame_is_filtered)
+{
+	static u8 frame[5000];
+
+	start(_i, NET_ALL);
+	mode(VIRTIO_NET_CTRL_RX_PROMISC, 0);
+	fake_peer_put(n.peer, 0, NULL, net_frame(1, 13000), 13000);
+	memcpy(frame, net_frame(2, 5000), 5000);
+	memcpy(frame, UNI, 6);
+	fake_peer_put(n.peer, 0, NULL, frame, 5000);
+	fake_peer_put(n.peer, 0, NULL, net_frame(3, 60), 60);
+	vdrv_settle(&n.d);
+	net_expect(&n, NET_RX, 1, 13000);
+	net_expect(&n, NET_RX, 3, 60);
+	ck_assert_uint_eq(net_stats(&n, NET_RX).filtered, 1);
 	net_rig_free(&n);
 }
 
@@ -373,6 +395,27 @@ START_TEST(offloads_are_set)
 	ck_assert_uint_eq(fake_peer_offloads(n.peer), 0);
 	ck_assert_uint_eq(COMMAND(GUEST_OFFLOADS, SET, &all, 8), OK);
 	ck_assert_uint_eq(fake_peer_offloads(n.peer), all);
+	net_rig_free(&n);
+}
+
+START_TEST(a_frame_that_waits_is_dropped_if_its_offload_goes)
+{
+	struct virtio_net_hdr_v1 gso = { .flags = 1, .gso_type = 1, .gso_size = 100 };
+	u64 none = 0;
+
+	start(_i, NET_ALL);
+	fake_peer_put(n.peer, 0, NULL, net_frame(1, 13000), 13000);
+	fake_peer_put(n.peer, 0, &gso, net_frame(2, 5000), 5000); /* there is one buffer left */
+	fake_peer_put(n.peer, 0, NULL, net_frame(3, 60), 60);
+	vdrv_settle(&n.d);
+	net_expect(&n, NET_RX, 1, 13000);
+	net_expect_nothing(&n, NET_RX);
+	ck_assert_uint_eq(COMMAND(GUEST_OFFLOADS, SET, &none, 8), OK);
+	for (u32 k = 0; k < 3; k++)
+		net_post(&n, NET_RX, 2000);
+	vdrv_settle(&n.d);
+	net_expect(&n, NET_RX, 3, 60);
+	ck_assert_uint_eq(net_stats(&n, NET_RX).dropped, 1);
 	net_rig_free(&n);
 }
 
@@ -602,6 +645,7 @@ Suite *net_ctrl_suite(void)
 	TEST(a_table_that_is_not_whole_changes_nothing);
 	TEST(the_address_can_be_changed);
 	TEST(vlans_are_filtered);
+	TEST(a_long_frame_is_filtered);
 	TEST(without_vlan_filtering_all_tags_pass);
 	TEST(a_reset_makes_the_filter_new);
 	tcase_add_test(t, a_short_frame_is_not_read_beyond_its_end);
@@ -612,6 +656,7 @@ Suite *net_ctrl_suite(void)
 	TEST(pairs_are_set);
 	TEST(without_multiqueue_the_third_queue_is_the_control_queue);
 	TEST(offloads_are_set);
+	TEST(a_frame_that_waits_is_dropped_if_its_offload_goes);
 	TEST(what_was_not_negotiated_is_an_error);
 	TEST(unknown_commands_are_an_error);
 	TEST(a_command_may_lie_in_any_pieces);

@@ -223,6 +223,50 @@ START_TEST(a_frame_waits_for_buffers_that_the_driver_owes)
 	net_rig_free(&n);
 }
 
+/* `count` buffers of `len` bytes, each one place of the ring. */
+static void post_direct(u32 count, u32 len)
+{
+	for (u32 k = 0; k < count; k++) {
+		struct ring_buf buf = { vdrv_alloc(&n.d, len), len };
+		int id = ring_add(&n.d.q[NET_RX].ring, &buf, 0, 1, false);
+
+		ck_assert_int_ge(id, 0);
+		n.posted[NET_RX][id] = (struct net_chain){ { buf }, 1 };
+	}
+	ring_publish(&n.d.q[NET_RX].ring);
+	vdrv_kick(&n.d, NET_RX);
+}
+
+/* A ring that is full, but of buffers that the driver is to get back. */
+START_TEST(a_frame_waits_for_a_driver_that_has_just_been_given_others)
+{
+	net_rig_start(&n, FORMAT(_i), NET_ALL);
+	post_direct(NET_BUFS, 1000);
+	put(1, 60 * 1000 - PEER_HDR_LEN);
+	put(2, 5000);
+	vdrv_settle(&n.d);
+	net_expect(&n, NET_RX, 1, 60 * 1000 - PEER_HDR_LEN);
+	post_direct(2, 1000);
+	vdrv_settle(&n.d);
+	net_expect(&n, NET_RX, 2, 5000);
+	net_rig_free(&n);
+}
+
+START_TEST(a_new_ring_is_judged_by_itself)
+{
+	net_rig_start(&n, FORMAT(_i), NET_ALL);
+	post_direct(20, 1000);
+	vdrv_settle(&n.d);
+	vdrv_queue_reset(&n.d, NET_RX);
+	vdrv_queue_up(&n.d, NET_RX, 32);
+	post_direct(4, 1000);
+	put(1, 5000); /* the last one had room for it */
+	put(2, 60);
+	vdrv_settle(&n.d);
+	net_expect(&n, NET_RX, 2, 60);
+	net_rig_free(&n);
+}
+
 START_TEST(a_frame_that_the_driver_never_had_room_for_is_dropped)
 {
 	net_rig_start(&n, FORMAT(_i), NET_ALL);
@@ -245,16 +289,7 @@ START_TEST(a_frame_for_which_a_full_ring_has_no_room_is_dropped)
 	put(1, 60);
 	vdrv_settle(&n.d);
 	net_expect(&n, NET_RX, 1, 60);
-	for (u32 k = 0; k < NET_BUFS; k++) {
-		u32 len = 100;
-		struct ring_buf buf = { vdrv_alloc(&n.d, len), len };
-		int id = ring_add(&n.d.q[NET_RX].ring, &buf, 0, 1, false);
-
-		ck_assert_int_ge(id, 0);
-		n.posted[NET_RX][id] = (struct net_chain){ { buf }, 1 };
-	}
-	ring_publish(&n.d.q[NET_RX].ring);
-	vdrv_kick(&n.d, NET_RX);
+	post_direct(NET_BUFS, 100);
 	put(2, NET_BUFS * 100);
 	put(3, NET_BUFS * 100 - PEER_HDR_LEN);
 	vdrv_settle(&n.d);
@@ -518,6 +553,59 @@ START_TEST(a_peer_that_refuses_the_offloads_is_used_without)
 	net_rig_free(&n);
 }
 
+/* Frames that `pair` has seen, whatever became of them. */
+static u64 seen(u32 pair)
+{
+	struct virtio_net_stats s = net_stats(&n, 2 * pair);
+
+	return s.frames + s.filtered + s.dropped;
+}
+
+/* Control queue and pair are on loops with threads of their own. */
+START_TEST(a_command_that_is_answered_holds_for_what_comes_after)
+{
+	struct loop *loops[2];
+	u16 pairs = 2;
+	u8 frame[60];
+
+	net_rig_init(&n, FORMAT(_i));
+	n.o.npairs = 2;
+	vdrv_threads(&n.d);
+	loops[0] = n.d.io_loop;
+	ck_assert_int_eq(loop_create(&loops[1]), 0);
+	ck_assert_int_eq(loop_start(loops[1], "io2"), 0);
+	n.d.rig->r.env.io_loop = loops;
+	n.d.rig->r.env.nio_loops = 2;
+	net_rig_plug(&n);
+	vdrv_start(&n.d, NET_ALL);
+	ck_assert_ptr_ne(n.d.v->queue[2].loop, n.d.v->queue[4].loop);
+	ck_assert_uint_eq(net_command_on(&n, 4, VIRTIO_NET_CTRL_MQ, 0, &pairs, 2, 0), 0);
+	memcpy(frame, net_frame(1, 60), 60);
+	memcpy(frame, "\x02\x00\x00\x00\x00\x01", 6);
+	for (u32 k = 0; k < 300; k++) {
+		u8 promisc = k / 3 % 2;
+		u64 before = seen(1), filtered = net_stats(&n, 2).filtered;
+
+		while (ring_inflight(&n.d.q[2].ring) < 8)
+			net_post(&n, 2, 2000);
+		ck_assert_uint_eq(net_command_on(&n, 4, VIRTIO_NET_CTRL_RX, 0, &promisc, 1, 0), 0);
+		fake_peer_put(n.peer, 1, NULL, frame, 60);
+		for (u32 i = 0; seen(1) == before; i++) {
+			ck_assert_uint_lt(i, 20000);
+			vdrv_settle(&n.d);
+		}
+		ck_assert_uint_eq(net_stats(&n, 2).filtered - filtered, !promisc);
+		if (promisc) {
+			vdrv_wait_called(&n.d, 2);
+			ck_assert_int_eq(net_received(&n, 2), 60);
+		}
+	}
+	vdrv_unplug(&n.d);
+	loop_stop(loops[1]);
+	loop_destroy(loops[1]);
+	net_rig_free(&n);
+}
+
 #define TEST(name)     tcase_add_loop_test(t, name, 0, 2)
 #define TEST_MRG(name) tcase_add_loop_test(t, name, 0, 4) /* without mergeable buffers, too */
 #define TEST_ALL(name) tcase_add_loop_test(t, name, 0, NET_MODES)
@@ -537,6 +625,8 @@ Suite *net_rx_suite(void)
 	TEST(without_buffers_frames_wait_outside);
 	TEST(no_kicks_are_asked_for_while_there_are_buffers);
 	TEST(a_frame_waits_for_buffers_that_the_driver_owes);
+	TEST(a_frame_waits_for_a_driver_that_has_just_been_given_others);
+	TEST(a_new_ring_is_judged_by_itself);
 	TEST(a_frame_that_the_driver_never_had_room_for_is_dropped);
 	TEST(a_frame_for_which_a_full_ring_has_no_room_is_dropped);
 	TEST(a_buffer_without_room_for_a_header_breaks_the_device);
@@ -552,6 +642,7 @@ Suite *net_rx_suite(void)
 	TEST(one_queue_of_a_pair_is_reset_and_the_other_goes_on);
 	TEST(after_a_reset_nothing_of_the_last_driver_is_left);
 	TEST(a_peer_that_refuses_the_offloads_is_used_without);
+	TEST(a_command_that_is_answered_holds_for_what_comes_after);
 	suite_add_tcase(su, t);
 	return su;
 }
