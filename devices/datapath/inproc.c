@@ -4,9 +4,10 @@
  *
  * How it works: the loop watches the queue's kick eventfd. At a kick the queue asks for no further
  * ones (2.7.7, 2.8.10) and the device type serves it, until vq_rearm() says that all is done. A start
- * kicks once itself, since the driver may have kicked whoever had the ring before, or before anybody
- * listened. Kicks that come while nobody watches wait in the eventfd. It is watched for edges, each
- * kick being one, and never read: a system call less.
+ * serves once itself, since the driver may have kicked whoever had the ring before, or before anybody
+ * listened; and at once, so that a ring goes on even if it is stopped again and again. Kicks that come
+ * while nobody watches wait in the eventfd. It is watched for edges, each kick being one, and never
+ * read: a system call less.
  *
  * Threads: all but the outermost functions run on the queue's loop.
  */
@@ -60,7 +61,7 @@ static void start_on_loop(void *arg)
 	if (t->err)
 		vq_stop(&q->vq);
 	else
-		eventfd_write(q->kickfd, 1);
+		kick_ready(&q->kick, EPOLLIN);
 }
 
 int inproc_start(struct virtio_queue *q, const struct vq_cfg *cfg, struct vq_pos pos)
