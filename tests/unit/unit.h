@@ -23,6 +23,18 @@
 
 #include <check.h>
 
+/*
+ * libcheck writes each check that was passed to a file, so as to tell where a test was when it
+ * crashed. Under the sanitizers a test that checks every byte then does little else; so a check in a
+ * loop is written down the first time only.
+ */
+#define _mark_point(file, line)                                            \
+	({                                                                 \
+		static bool noted_;                                        \
+		if (!__atomic_exchange_n(&noted_, true, __ATOMIC_RELAXED)) \
+			(_mark_point)(file, line);                         \
+	})
+
 /* One per file. */
 Suite *acpi_suite(void);
 Suite *aml_suite(void);
