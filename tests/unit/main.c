@@ -30,6 +30,7 @@ int main(void)
 	srunner_add_suite(sr, virtio_queue_suite());
 	srunner_add_suite(sr, virtio_pci_suite());
 	srunner_add_suite(sr, virtio_mmio_suite());
+	srunner_add_suite(sr, rng_suite());
 	srunner_add_suite(sr, image_suite());
 	srunner_add_suite(sr, blk_suite());
 	srunner_add_suite(sr, conformance_suite());

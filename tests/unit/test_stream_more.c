@@ -242,6 +242,51 @@ START_TEST(without_descriptors_a_client_waits_or_calls_again)
 	close(fd);
 }
 
+/* The last client's words still wait to be read, and there is no descriptor for the next one. It gets
+ * in later, and what each has sent comes in its turn. */
+START_TEST(without_descriptors_the_next_client_waits_too)
+{
+	struct pollfd timer;
+	int one, two;
+
+	ck_assert_int_eq(stream_open_unix(&r.s, r.path), 0);
+	one = call_at_the_door();
+	stream_rig_settle(&r);
+	ck_assert(stream_connected(&r.s));
+	ck_assert_int_eq(write(one, "1", 1), 1);
+	close(one);
+	stream_rig_settle(&r);
+	ck_assert(!stream_connected(&r.s));
+	two = call_at_the_door();
+	limit_fds(1);
+	stream_rig_settle(&r);
+	expect_said("nobody can connect for now: Too many open files");
+	ck_assert(!stream_connected(&r.s));
+	limit_fds(0);
+	if (_i) { /* the first one's words are read meanwhile */
+		stream_want_read(&r.s, true);
+		stream_rig_settle(&r);
+		expect_input(&r, "1");
+		ck_assert(!stream_connected(&r.s));
+	}
+	timer = (struct pollfd){ .fd = r.s.later.fd, .events = POLLIN };
+	ck_assert_int_eq(poll(&timer, 1, 5000), 1);
+	stream_rig_settle(&r);
+	ck_assert(stream_connected(&r.s));
+	ck_assert_int_eq(write(two, "2", 1), 1);
+	stream_want_read(&r.s, true);
+	for (u32 i = 0; i < 3; i++)
+		stream_rig_settle(&r);
+	if (_i)
+		expect_input(&r, "2");
+	else
+		expect_input(&r, "12");
+	stream_rig_write(&r, "out");
+	expect_output(two, "out");
+	expect_silence();
+	close(two);
+}
+
 /* ---- a quick change on a pseudo-terminal ---- */
 
 static int late = -1;
@@ -300,6 +345,7 @@ Suite *stream_more_suite(void)
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, a_full_disk_is_told_once);
 	tcase_add_loop_test(t, without_descriptors_a_client_waits_or_calls_again, 0, 2);
+	tcase_add_loop_test(t, without_descriptors_the_next_client_waits_too, 0, 2);
 	tcase_add_test(t, who_opens_it_before_its_hang_up_is_handled_is_heard);
 	suite_add_tcase(su, t);
 	return su;

@@ -58,6 +58,7 @@ Suite *mem_suite(void);
 Suite *msix_suite(void);
 Suite *pci_suite(void);
 Suite *power_suite(void);
+Suite *rng_suite(void);
 Suite *rtc_suite(void);
 Suite *stream_suite(void);
 Suite *stream_more_suite(void);
