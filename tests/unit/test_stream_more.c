@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -194,19 +193,6 @@ static int call_at_the_door(void)
 	strcpy(addr.sun_path, r.path);
 	ck_assert_int_eq(connect(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
 	return fd;
-}
-
-/* Leave room for `n` more; 0: as many as there may be. */
-static void limit_fds(rlim_t n)
-{
-	struct rlimit limit;
-	int next = dup(0);
-
-	ck_assert_int_ge(next, 0);
-	close(next);
-	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
-	limit.rlim_cur = n ? next + n : limit.rlim_max;
-	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
 }
 
 /* The loop's stopper takes one descriptor. With _i == 1 there is one more: enough to accept the client,

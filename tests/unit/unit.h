@@ -40,16 +40,19 @@ Suite *acpi_suite(void);
 Suite *aml_suite(void);
 Suite *base_suite(void);
 Suite *blk_suite(void);
+Suite *blk_more_suite(void);
 Suite *boot_suite(void);
 Suite *bus_suite(void);
 Suite *bzimage_suite(void);
 Suite *config_suite(void);
 Suite *config_devices_suite(void);
 Suite *console_suite(void);
+Suite *console_ports_suite(void);
 Suite *console_more_suite(void);
 Suite *conformance_suite(void);
 Suite *elf_suite(void);
 Suite *image_suite(void);
+Suite *image_more_suite(void);
 Suite *initrd_suite(void);
 Suite *irq_suite(void);
 Suite *log_suite(void);
@@ -97,6 +100,9 @@ u32 open_fds(void);
 
 /* Allow at least `n` of them; false: we may not. */
 bool allow_fds(u32 n);
+
+/* Leave room for `n` more than there are; 0: as many as there may be. */
+void limit_fds(u32 n);
 
 /* An unlinked file with `len` bytes of content; `path` (32 bytes) names it while it is open. */
 int temp_file(const void *content, u64 len, char *path);
