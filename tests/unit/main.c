@@ -33,6 +33,7 @@ int main(void)
 	srunner_add_suite(sr, rng_suite());
 	srunner_add_suite(sr, image_suite());
 	srunner_add_suite(sr, image_more_suite());
+	srunner_add_suite(sr, image_uring_suite());
 	srunner_add_suite(sr, blk_suite());
 	srunner_add_suite(sr, blk_more_suite());
 	srunner_add_suite(sr, conformance_suite());

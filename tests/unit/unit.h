@@ -53,6 +53,7 @@ Suite *conformance_suite(void);
 Suite *elf_suite(void);
 Suite *image_suite(void);
 Suite *image_more_suite(void);
+Suite *image_uring_suite(void);
 Suite *initrd_suite(void);
 Suite *irq_suite(void);
 Suite *log_suite(void);
