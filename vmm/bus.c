@@ -28,6 +28,7 @@ struct bus {
 	struct bus_range **range; /* by rising base */
 	u32 nranges, room;
 	int vm_fd;
+	bool refusal_told; /* KVM refused a doorbell, and the user knows */
 };
 
 int bus_create(struct bus **out, enum bus_kind kind)
@@ -52,6 +53,16 @@ void bus_destroy(struct bus *b)
 	free(b);
 }
 
+/* KVM has room for a thousand of them. One line for all: a guest moves its devices' registers, and
+ * their doorbells with them, as often as it likes. */
+static void tell_refusal(struct bus *b, const struct bus_range *r, int err)
+{
+	if (!b->refusal_told)
+		log_warn("%s: no ioeventfd (%s); doorbells that KVM refuses go through an exit",
+			 r->name, strerror(err));
+	b->refusal_told = true;
+}
+
 /* Hand a doorbell to KVM, or take it back. Without KVM's help bus_write() rings it. */
 static void bell_in_kvm(struct bus *b, const struct bus_range *r, const struct bus_doorbell *bell,
 			bool on)
@@ -67,8 +78,7 @@ static void bell_in_kvm(struct bus *b, const struct bus_range *r, const struct b
 	};
 
 	if (b->vm_fd >= 0 && ioctl(b->vm_fd, KVM_IOEVENTFD, &io) < 0 && on)
-		log_warn("%s: no ioeventfd (%s); its doorbell goes through an exit", r->name,
-			 strerror(errno));
+		tell_refusal(b, r, errno);
 }
 
 static void bells_in_kvm(struct bus *b, const struct bus_range *r, bool on)

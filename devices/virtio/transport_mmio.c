@@ -65,9 +65,7 @@ static void mmio_irq_notify(struct irq *irq)
 	struct virtio_mmio *t = i->transport;
 
 	pthread_mutex_lock(&t->lock);
-	/* One that a reset has overtaken counts no more. */
-	if (virtio_status_read(t->v) & VIRTIO_CONFIG_S_DRIVER_OK)
-		__atomic_fetch_or(&t->v->isr, i->bit, __ATOMIC_SEQ_CST);
+	virtio_isr_set(t->v, i->bit);
 	line_update(t);
 	pthread_mutex_unlock(&t->lock);
 }

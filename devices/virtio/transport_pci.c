@@ -18,7 +18,8 @@
  * with MSI-X off, our main loop, which then sets the ISR bit and pulls the pin.
  *
  * Threads: vCPUs access registers, the main loop raises INTx. `lock` guards the selectors and vectors,
- * and keeps ISR and pin together; the PCI host's lock is taken inside of it, virtio.c's outside only.
+ * and keeps ISR and pin together; the PCI host's lock and virtio.c's config_lock are taken inside of it,
+ * virtio.c's lock outside only.
  */
 #include "minivmm/devices.h"
 #include "minivmm/pci.h"
@@ -65,11 +66,8 @@ static void virtio_pci_intx(struct pci_dev *d, u32 src)
 	u32 bit = src == SOURCE_CONFIG ? VIRTIO_ISR_CONFIG : VIRTIO_ISR_QUEUE;
 
 	pthread_mutex_lock(&t->lock);
-	/* One that a reset has overtaken counts no more. */
-	if (virtio_status_read(t->v) & VIRTIO_CONFIG_S_DRIVER_OK) {
-		__atomic_fetch_or(&t->v->isr, bit, __ATOMIC_SEQ_CST);
+	if (virtio_isr_set(t->v, bit))
 		pci_intx_set(d, true);
-	}
 	pthread_mutex_unlock(&t->lock);
 }
 

@@ -143,14 +143,31 @@ static void status_add(struct virtio_dev *v, u32 bits)
 	pthread_mutex_unlock(&v->config_lock);
 }
 
-/* A configuration change notification; none before DRIVER_OK (2.1.2). config_lock is held. */
-static void config_notify(struct virtio_dev *v)
+/* None before DRIVER_OK (2.1.2), nor after a reset. config_lock is held. */
+static bool isr_set(struct virtio_dev *v, u32 bit)
 {
 	if (!(v->status & VIRTIO_CONFIG_S_DRIVER_OK))
-		return;
+		return false;
+	__atomic_fetch_or(&v->isr, bit, __ATOMIC_SEQ_CST);
+	return true;
+}
+
+bool virtio_isr_set(struct virtio_dev *v, u32 bit)
+{
+	bool set;
+
+	pthread_mutex_lock(&v->config_lock);
+	set = isr_set(v, bit);
+	pthread_mutex_unlock(&v->config_lock);
+	return set;
+}
+
+/* A configuration change notification. config_lock is held. */
+static void config_notify(struct virtio_dev *v)
+{
 	/* 4.1.4.5.1: the bit is set "before sending" the notification, MSI-X or not. */
-	__atomic_fetch_or(&v->isr, VIRTIO_ISR_CONFIG, __ATOMIC_SEQ_CST);
-	irq_raise(v->config_irq);
+	if (isr_set(v, VIRTIO_ISR_CONFIG))
+		irq_raise(v->config_irq);
 }
 
 void virtio_needs_reset(struct virtio_dev *v, const char *why)

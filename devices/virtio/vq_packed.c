@@ -12,7 +12,9 @@
  * The driver fills places one after the other. A list of descriptors takes successive places, all
  * but the last with NEXT; or one place names an indirect table. The device writes one used descriptor
  * for it, with the id of the list, into the next place not yet used, and skips as many places as the
- * list had. Each side counts its laps by one bit, the wrap counter, which begins with 1:
+ * list had. Ids are the driver's own: the specification names no range (2.8.13), so any will do, and
+ * all we do with them is to hand them back. Each side counts its laps by one bit, the wrap counter,
+ * which begins with 1:
  *
  *	flags AVAIL  USED
  *	      wrap   !wrap	available in the lap `wrap`
@@ -158,8 +160,6 @@ static int packed_walk(struct vq *q, struct vq_chain *c, u16 flags)
 		}
 		pos = pos_add(q, pos, 1);
 		if (!(d.flags & VRING_DESC_F_NEXT)) {
-			if (d.id >= q->cfg.size)
-				return vq_break(q, "a buffer id is out of range");
 			vq_walk_end(&w, c, d.id, ndesc);
 			q->pos.avail = pos;
 			return 0;

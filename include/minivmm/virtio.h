@@ -122,7 +122,7 @@ struct virtio_dev {
 	/* Read atomically. */
 	u64 features; /* negotiated, 0 until FEATURES_OK; written under `lock` */
 	u32 status;   /* VIRTIO_CONFIG_S_...; written under `config_lock` */
-	u32 isr;      /* VIRTIO_ISR_...; written atomically */
+	u32 isr;      /* VIRTIO_ISR_...; bits are set under `config_lock` */
 
 	/* Under `config_lock`. */
 	pthread_mutex_t config_lock;
@@ -166,6 +166,13 @@ void virtio_needs_reset(struct virtio_dev *v, const char *why);
 /* Interrupts: one for changes of the configuration, one a queue. */
 void virtio_attach(struct virtio_dev *v, struct irq *config_irq);
 void virtio_attach_queue(struct virtio_dev *v, u32 index, struct irq *call);
+
+/*
+ * A signal for the driver has arrived that is no message: set `bit` in v->isr. Returns false if a
+ * reset has overtaken it; then nothing is set. After a reset none of before it gets in any more. Main
+ * loop.
+ */
+bool virtio_isr_set(struct virtio_dev *v, u32 bit);
 
 /* Features offered and accepted, 32 bits at a time: `sel` 0 is bits 0-31; from 2 on there are
  * none. */

@@ -73,7 +73,7 @@ struct vq_chain {
 	u32 out_len, in_len; /* bytes in all */
 
 	/* The queue's own. */
-	u16 id;	   /* split: head descriptor; packed: buffer id */
+	u16 id;	   /* split: head descriptor; packed: buffer id, any value */
 	u16 ndesc; /* places taken in the ring */
 	u16 seq;   /* its place in the order of gets, modulo the queue's size */
 };

@@ -100,7 +100,7 @@ static void must_be_a_chain(const struct vq_chain *c)
 	u64 out = 0, in = 0;
 
 	must(c->nout + c->nin >= 1 && c->nout + c->nin <= c->max);
-	must(c->id < f.cfg.size);
+	must(f.cfg.packed || c->id < f.cfg.size);
 	must(c->ndesc >= 1 && c->ndesc <= f.cfg.size);
 	for (u32 i = 0; i < c->nout + c->nin; i++) {
 		must(c->iov[i].iov_len > 0 && inside(&c->iov[i]));

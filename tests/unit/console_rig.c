@@ -89,6 +89,12 @@ void console_rig_free(struct console_rig *c)
 	vdrv_free(&c->d);
 }
 
+void console_plug(struct console_rig *c, int mode, u32 nports)
+{
+	console_rig_init(c, mode, nports, false);
+	vdrv_start(&c->d, ~0ULL);
+}
+
 int console_connect(struct console_rig *c, u32 port)
 {
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
@@ -123,12 +129,47 @@ const u8 *console_received(struct console_rig *c, u32 q, u32 *len)
 	return vdrv_ptr(&c->d, buf->gpa, buf->len);
 }
 
+bool console_nothing_received(struct console_rig *c, u32 q)
+{
+	u32 len;
+
+	console_settle(c);
+	return !console_received(c, q, &len);
+}
+
 void console_submit(struct console_rig *c, u32 q, const void *text, u32 len)
 {
 	struct ring_buf buf = { vdrv_alloc(&c->d, len), len };
 
 	memcpy(vdrv_ptr(&c->d, buf.gpa, len), text, len);
 	vdrv_submit(&c->d, q, &buf, 1, 0);
+}
+
+void console_print(struct console_rig *c, const char *text)
+{
+	console_submit(c, CONSOLE_TX, text, strlen(text));
+}
+
+u32 console_printed(struct console_rig *c, u32 q)
+{
+	u32 n = 0, len;
+
+	while (ring_get(&c->d.q[q].ring, &len) >= 0) {
+		ck_assert_uint_eq(len, 0);
+		n++;
+	}
+	return n;
+}
+
+const char *console_shown(struct console_rig *c)
+{
+	static char text[8192];
+	ssize_t n;
+
+	console_settle(c);
+	n = read(c->out, text, sizeof(text) - 1);
+	text[n < 0 ? 0 : n] = '\0';
+	return text;
 }
 
 void console_settle(struct console_rig *c)

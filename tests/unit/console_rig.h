@@ -19,6 +19,13 @@
 #define CONSOLE_MODES	   (VDRV_BUSES * 2)
 #define CONSOLE_BUFS	   64
 
+#define CONSOLE_MULTIPORT  VIRTIO_FEATURE(VIRTIO_CONSOLE_F_MULTIPORT)
+
+/* Offsets in the configuration space. */
+#define CONSOLE_CONFIG_COLS  0
+#define CONSOLE_CONFIG_MAX   4
+#define CONSOLE_CONFIG_EMERG 8
+
 struct console_rig {
 	struct vdrv d;
 	u32 nports;
@@ -32,6 +39,9 @@ struct console_rig {
  * called "port.N". */
 void console_rig_init(struct console_rig *c, int mode, u32 nports, bool threads);
 void console_rig_free(struct console_rig *c);
+
+/* The same without threads, and up and running with all features. */
+void console_plug(struct console_rig *c, int mode, u32 nports);
 
 /* Create it with `env` and streams as above, which are closed by the second. */
 int console_make(struct console_rig *c, struct virtio_dev **v, const struct machine_env *env,
@@ -47,8 +57,30 @@ void console_post(struct console_rig *c, u32 q, u32 len);
 /* What it has written: the next buffer to come back, and its length. NULL: there is none. */
 const u8 *console_received(struct console_rig *c, u32 q, u32 *len);
 
+/* Lets the loop run: nothing has been written. */
+bool console_nothing_received(struct console_rig *c, u32 q);
+
+/* What the driver has received from queue `q`, in one buffer. */
+#define expect_received(c, q, text)                               \
+	do {                                                      \
+		u32 len_ = 0;                                     \
+		const u8 *got_ = console_received((c), q, &len_); \
+		ck_assert_ptr_nonnull(got_);                      \
+		ck_assert_uint_eq(len_, sizeof(text) - 1);        \
+		ck_assert_mem_eq(got_, text, sizeof(text) - 1);   \
+	} while (0)
+
 /* Make `text` available for the device to read. */
 void console_submit(struct console_rig *c, u32 q, const void *text, u32 len);
+
+/* The same for the string `text` and port 0. */
+void console_print(struct console_rig *c, const char *text);
+
+/* Take back what was made available to be read. Returns how many chains. */
+u32 console_printed(struct console_rig *c, u32 q);
+
+/* What has come out of port 0, until the next call. Lets the loop run before. */
+const char *console_shown(struct console_rig *c);
 
 /* Let the loop run, and forget what interrupts there were. */
 void console_settle(struct console_rig *c);

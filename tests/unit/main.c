@@ -30,10 +30,15 @@ int main(void)
 	srunner_add_suite(sr, virtio_queue_suite());
 	srunner_add_suite(sr, virtio_pci_suite());
 	srunner_add_suite(sr, virtio_mmio_suite());
+	srunner_add_suite(sr, rng_suite());
 	srunner_add_suite(sr, image_suite());
+	srunner_add_suite(sr, image_more_suite());
+	srunner_add_suite(sr, image_uring_suite());
 	srunner_add_suite(sr, blk_suite());
+	srunner_add_suite(sr, blk_more_suite());
 	srunner_add_suite(sr, conformance_suite());
 	srunner_add_suite(sr, console_suite());
+	srunner_add_suite(sr, console_ports_suite());
 	srunner_add_suite(sr, console_more_suite());
 	srunner_add_suite(sr, peer_tap_suite());
 	srunner_add_suite(sr, peer_socket_suite());

@@ -48,6 +48,22 @@ bool allow_fds(u32 n)
 	return n <= files.rlim_max && setrlimit(RLIMIT_NOFILE, &files) == 0;
 }
 
+void limit_fds(u32 n)
+{
+	struct rlimit files;
+	int next;
+
+	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &files), 0);
+	files.rlim_cur = files.rlim_max;
+	if (n) {
+		next = dup(STDIN_FILENO);
+		ck_assert_int_ge(next, 0);
+		close(next);
+		files.rlim_cur = next + n;
+	}
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &files), 0);
+}
+
 int temp_file(const void *content, u64 len, char *path)
 {
 	int fd = memfd_create("unit", MFD_CLOEXEC);

@@ -426,6 +426,29 @@ START_TEST(there_is_a_limit_of_doorbells)
 	ck_assert_int_eq(bus_doorbell_add(&a.range, &db), 0);
 }
 
+/* An eventfd stands in for a VM that takes none. */
+START_TEST(doorbells_that_kvm_refuses_ring_all_the_same_and_are_told_of_once)
+{
+	int vm = eventfd(0, EFD_CLOEXEC), fd;
+
+	ck_assert_int_eq(put(mmio, &a, 0x1000, 0x10), 0);
+	fd = bell(&a, 0, 2, false, 0);
+	bell(&a, 4, 2, false, 0);
+	expect_silence();
+	bus_attach_vm(mmio, vm);
+	expect_said("dev: no ioeventfd");
+	for (u32 i = 0; i < 3; i++) { /* as a guest does that moves a device */
+		bus_del(&a.range);
+		ck_assert_int_eq(bus_add(mmio, &a.range), 0);
+		bus_write(mmio, 0x1000, 2, 0);
+		ck_assert_uint_eq(rings(fd), 1);
+	}
+	bell(&a, 8, 2, false, 0);
+	bus_attach_vm(mmio, -1);
+	expect_silence();
+	close(vm);
+}
+
 static atomic_bool stop;
 static atomic_uint hits;
 
@@ -518,6 +541,7 @@ Suite *bus_suite(void)
 	tcase_add_test(t, a_doorbell_outside_its_range_or_of_an_odd_size_is_refused);
 	tcase_add_test(t, a_deleted_doorbell_rings_no_more);
 	tcase_add_test(t, there_is_a_limit_of_doorbells);
+	tcase_add_test(t, doorbells_that_kvm_refuses_ring_all_the_same_and_are_told_of_once);
 	suite_add_tcase(s, t);
 	return s;
 }

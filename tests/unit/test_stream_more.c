@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -196,19 +195,6 @@ static int call_at_the_door(void)
 	return fd;
 }
 
-/* Leave room for `n` more; 0: as many as there may be. */
-static void limit_fds(rlim_t n)
-{
-	struct rlimit limit;
-	int next = dup(0);
-
-	ck_assert_int_ge(next, 0);
-	close(next);
-	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
-	limit.rlim_cur = n ? next + n : limit.rlim_max;
-	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
-}
-
 /* The loop's stopper takes one descriptor. With _i == 1 there is one more: enough to accept the client,
  * but not for its input, too. */
 START_TEST(without_descriptors_a_client_waits_or_calls_again)
@@ -240,6 +226,51 @@ START_TEST(without_descriptors_a_client_waits_or_calls_again)
 	stream_rig_settle(&r);
 	expect_input(&r, "hello");
 	close(fd);
+}
+
+/* The last client's words still wait to be read, and there is no descriptor for the next one. It gets
+ * in later, and what each has sent comes in its turn. */
+START_TEST(without_descriptors_the_next_client_waits_too)
+{
+	struct pollfd timer;
+	int one, two;
+
+	ck_assert_int_eq(stream_open_unix(&r.s, r.path), 0);
+	one = call_at_the_door();
+	stream_rig_settle(&r);
+	ck_assert(stream_connected(&r.s));
+	ck_assert_int_eq(write(one, "1", 1), 1);
+	close(one);
+	stream_rig_settle(&r);
+	ck_assert(!stream_connected(&r.s));
+	two = call_at_the_door();
+	limit_fds(1);
+	stream_rig_settle(&r);
+	expect_said("nobody can connect for now: Too many open files");
+	ck_assert(!stream_connected(&r.s));
+	limit_fds(0);
+	if (_i) { /* the first one's words are read meanwhile */
+		stream_want_read(&r.s, true);
+		stream_rig_settle(&r);
+		expect_input(&r, "1");
+		ck_assert(!stream_connected(&r.s));
+	}
+	timer = (struct pollfd){ .fd = r.s.later.fd, .events = POLLIN };
+	ck_assert_int_eq(poll(&timer, 1, 5000), 1);
+	stream_rig_settle(&r);
+	ck_assert(stream_connected(&r.s));
+	ck_assert_int_eq(write(two, "2", 1), 1);
+	stream_want_read(&r.s, true);
+	for (u32 i = 0; i < 3; i++)
+		stream_rig_settle(&r);
+	if (_i)
+		expect_input(&r, "2");
+	else
+		expect_input(&r, "12");
+	stream_rig_write(&r, "out");
+	expect_output(two, "out");
+	expect_silence();
+	close(two);
 }
 
 /* ---- a quick change on a pseudo-terminal ---- */
@@ -300,6 +331,7 @@ Suite *stream_more_suite(void)
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, a_full_disk_is_told_once);
 	tcase_add_loop_test(t, without_descriptors_a_client_waits_or_calls_again, 0, 2);
+	tcase_add_loop_test(t, without_descriptors_the_next_client_waits_too, 0, 2);
 	tcase_add_test(t, who_opens_it_before_its_hang_up_is_handled_is_heard);
 	suite_add_tcase(su, t);
 	return su;

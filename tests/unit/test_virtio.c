@@ -3,30 +3,12 @@
  * test_virtio.c - the virtio core: status, features, configuration. The device is echo.c, by its
  * registers, on each transport and with both ring formats: number _i says which.
  */
-#include "tests/lib/echo.h"
-#include "tests/unit/virtio_driver.h"
+#include "tests/unit/echo_rig.h"
 
-#include <linux/virtio_config.h>
 #include <linux/virtio_ring.h>
 #include <string.h>
 
-#define MODES	       (VDRV_BUSES * 2)
-
-#define ACK	       VIRTIO_CONFIG_S_ACKNOWLEDGE
-#define DRIVER	       VIRTIO_CONFIG_S_DRIVER
-#define FEATURES_OK    VIRTIO_CONFIG_S_FEATURES_OK
-#define DRIVER_OK      VIRTIO_CONFIG_S_DRIVER_OK
-#define NEEDS_RESET    VIRTIO_CONFIG_S_NEEDS_RESET
-#define FAILED	       VIRTIO_CONFIG_S_FAILED
-#define STATUS_RUNNING (ACK | DRIVER | FEATURES_OK | DRIVER_OK)
-
 static struct vdrv d;
-
-static void plug(int i)
-{
-	vdrv_init(&d, i % VDRV_BUSES, i >= VDRV_BUSES);
-	vdrv_plug(&d, echo_create);
-}
 
 /* A request of 8 bytes in queue `q`. */
 static void submit(u32 q)
@@ -43,18 +25,11 @@ static void check_works(u32 q)
 	ck_assert_uint_eq(vdrv_request(&d, q, buf, 1, 1), 8);
 }
 
-static void check_unanswered(u32 q)
-{
-	u32 written;
-
-	ck_assert_int_eq(ring_get(&d.q[q].ring, &written), -1);
-}
-
 /* ---- status ---- */
 
 START_TEST(status_bits_are_only_added)
 {
-	plug(_i);
+	echo_plug(&d, _i, false);
 	vdrv_set_status(&d, ACK);
 	ck_assert_uint_eq(vdrv_status(&d), ACK);
 	vdrv_set_status(&d, DRIVER);
@@ -71,7 +46,7 @@ START_TEST(status_bits_are_only_added)
 
 START_TEST(driver_ok_counts_once)
 {
-	plug(_i);
+	echo_plug(&d, _i, false);
 	vdrv_start(&d, ~0ULL);
 	vdrv_set_status(&d, STATUS_RUNNING);
 	vdrv_set_status(&d, DRIVER_OK);
@@ -82,7 +57,7 @@ START_TEST(driver_ok_counts_once)
 
 START_TEST(driver_ok_without_features_ok_starts_nothing)
 {
-	plug(_i);
+	echo_plug(&d, _i, false);
 	vdrv_set_status(&d, ACK | DRIVER);
 	vdrv_queue_up(&d, 0, 16);
 	vdrv_driver_ok(&d);
@@ -91,7 +66,7 @@ START_TEST(driver_ok_without_features_ok_starts_nothing)
 	vdrv_set_status(&d, DRIVER_OK); /* once more, and it is told once */
 	submit(0);
 	vdrv_settle(&d);
-	check_unanswered(0);
+	echo_expect_no_answer(&d, 0);
 	ck_assert(!vdrv_config_called(&d)); /* none before DRIVER_OK (2.1.2) */
 	ck_assert_uint_eq(echo_calls(d.v).driver_ok, 0);
 	expect_silence();
@@ -102,7 +77,7 @@ START_TEST(driver_ok_without_features_ok_starts_nothing)
 
 START_TEST(driver_ok_comes_too_late_for_a_device_that_needs_a_reset)
 {
-	plug(_i);
+	echo_plug(&d, _i, false);
 	ck_assert(vdrv_negotiate(&d, ~0ULL));
 	virtio_needs_reset(d.v, "for this test");
 	vdrv_driver_ok(&d);
@@ -113,7 +88,7 @@ START_TEST(driver_ok_comes_too_late_for_a_device_that_needs_a_reset)
 
 START_TEST(a_device_at_rest_needs_no_reset)
 {
-	plug(_i);
+	echo_plug(&d, _i, false);
 	virtio_needs_reset(d.v, "for this test");
 	ck_assert_uint_eq(vdrv_status(&d), 0);
 	expect_silence();
@@ -122,7 +97,7 @@ START_TEST(a_device_at_rest_needs_no_reset)
 
 START_TEST(a_needed_reset_is_told_once)
 {
-	plug(_i);
+	echo_plug(&d, _i, false);
 	vdrv_start(&d, ~0ULL);
 	virtio_needs_reset(d.v, "first");
 	virtio_needs_reset(d.v, "second");
@@ -139,7 +114,7 @@ START_TEST(a_driver_that_goes_on_breaking_rules_does_not_fill_the_log)
 	const char *at;
 	u32 lines = 0;
 
-	plug(_i);
+	echo_plug(&d, _i, false);
 	for (u32 i = 0; i < 100; i++) {
 		vdrv_reset(&d);
 		vdrv_set_status(&d, ACK | DRIVER_OK);
@@ -167,7 +142,7 @@ START_TEST(the_device_type_can_refuse_a_subset)
 {
 	const u64 v1 = VIRTIO_FEATURE(VIRTIO_F_VERSION_1);
 
-	plug(_i);
+	echo_plug(&d, _i, false);
 	ck_assert(accepts(v1));
 	ck_assert(accepts(v1 | VIRTIO_FEATURE(ECHO_F_PLAIN)));
 	ck_assert(!accepts(v1 | VIRTIO_FEATURE(ECHO_F_NEEDS_PLAIN)));
@@ -177,7 +152,7 @@ START_TEST(the_device_type_can_refuse_a_subset)
 
 START_TEST(a_feature_that_is_not_offered_is_refused)
 {
-	plug(_i);
+	echo_plug(&d, _i, false);
 	for (u32 bit = 0; bit < 64; bit++) {
 		u64 feature = VIRTIO_FEATURE(bit);
 
@@ -191,7 +166,7 @@ START_TEST(a_feature_that_is_not_offered_is_refused)
 
 START_TEST(features_are_settled_by_features_ok)
 {
-	plug(_i);
+	echo_plug(&d, _i, false);
 	ck_assert(vdrv_negotiate(&d, VIRTIO_FEATURE(VIRTIO_F_VERSION_1)));
 	vdrv_write_features(&d, ~0ULL);
 	vdrv_driver_ok(&d);
@@ -207,7 +182,7 @@ START_TEST(features_are_settled_by_features_ok)
 
 START_TEST(the_driver_writes_what_is_writable)
 {
-	plug(_i);
+	echo_plug(&d, _i, false);
 	for (u32 len = 1; len <= 8; len *= 2) {
 		for (u32 off = 0; off <= ECHO_CONFIG_LEN + 2; off++) {
 			u8 want[32] = ECHO_CONFIG;
@@ -227,7 +202,7 @@ START_TEST(the_driver_writes_what_is_writable)
 
 START_TEST(the_device_type_hears_of_writes)
 {
-	plug(_i);
+	echo_plug(&d, _i, false);
 	vdrv_set_config(&d, ECHO_WRITABLE, 4, 1);
 	vdrv_set_config(&d, 0, 1, 1);
 	ck_assert_uint_eq(echo_calls(d.v).config_written, 2);
@@ -238,7 +213,7 @@ START_TEST(the_device_type_hears_of_writes)
 
 START_TEST(a_change_of_the_configuration_is_told)
 {
-	plug(_i);
+	echo_plug(&d, _i, false);
 	vdrv_start(&d, ~0ULL);
 	virtio_config_update(d.v, 4, "\x11\x22", 2);
 	vdrv_wait_config_called(&d);
@@ -251,7 +226,7 @@ START_TEST(a_change_of_the_configuration_is_told)
 
 START_TEST(before_driver_ok_nobody_is_told)
 {
-	plug(_i);
+	echo_plug(&d, _i, false);
 	ck_assert(vdrv_negotiate(&d, ~0ULL));
 	virtio_config_update(d.v, 4, "\x11\x22", 2);
 	vdrv_driver_ok(&d);
@@ -266,7 +241,7 @@ START_TEST(the_generation_tells_of_a_change_between_two_reads)
 {
 	u32 before;
 
-	plug(_i);
+	echo_plug(&d, _i, false);
 	for (u32 i = 0; i < 300; i++) { /* more changes than the register has values */
 		before = vdrv_generation(&d);
 		vdrv_config(&d, 0, 4);
@@ -289,7 +264,7 @@ START_TEST(a_reset_restores_the_configuration)
 {
 	u32 before;
 
-	plug(_i);
+	echo_plug(&d, _i, false);
 	vdrv_set_config(&d, ECHO_WRITABLE, 4, 0x01020304);
 	before = vdrv_generation(&d);
 	vdrv_config(&d, 0, 4);

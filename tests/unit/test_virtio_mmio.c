@@ -199,6 +199,23 @@ START_TEST(a_reset_lets_the_line_go)
 	ck_assert_uint_eq(get(VIRTIO_MMIO_INTERRUPT_STATUS, 4), 0);
 }
 
+/* As one that the main loop had in hand while a vCPU reset the device, and came up behind it. */
+START_TEST(an_interrupt_that_a_reset_has_overtaken_is_dropped)
+{
+	vdrv_start(&d, ~0ULL);
+	vdrv_set_status(&d, 0);
+	irq_raise(d.v->config_irq);
+	irq_raise(d.v->queue[1].call);
+	vdrv_settle(&d);
+	ck_assert(!vdrv_level(&d));
+	ck_assert_uint_eq(get(VIRTIO_MMIO_INTERRUPT_STATUS, 4), 0);
+	vdrv_start(&d, ~0ULL);
+	ck_assert(!vdrv_level(&d));
+	ck_assert_uint_eq(get(VIRTIO_MMIO_INTERRUPT_STATUS, 4), 0);
+	request(0);
+	ck_assert(vdrv_level(&d));
+}
+
 START_TEST(a_device_that_goes_lets_the_line_go)
 {
 	vdrv_start(&d, ~0ULL);
@@ -255,6 +272,7 @@ Suite *virtio_mmio_suite(void)
 	tcase_add_test(t, the_line_is_high_until_all_is_acknowledged);
 	tcase_add_test(t, an_interrupt_after_the_status_was_read_is_not_lost);
 	tcase_add_test(t, a_reset_lets_the_line_go);
+	tcase_add_test(t, an_interrupt_that_a_reset_has_overtaken_is_dropped);
 	tcase_add_test(t, a_device_that_goes_lets_the_line_go);
 	tcase_add_test(t, two_devices_may_share_a_line);
 	tcase_add_test(t, at_a_place_that_is_taken_the_device_stays_the_callers);

@@ -536,6 +536,23 @@ START_TEST(a_reset_lets_the_pin_go)
 	ck_assert(!vdrv_level(&d));
 }
 
+/* As one that the main loop had in hand while a vCPU reset the device, and came up behind it. */
+START_TEST(an_interrupt_that_a_reset_has_overtaken_is_dropped)
+{
+	vdrv_start(&d, ~0ULL);
+	vdrv_set_status(&d, 0);
+	irq_raise(d.v->config_irq);
+	irq_raise(d.v->queue[1].call);
+	vdrv_settle(&d);
+	ck_assert(!vdrv_level(&d));
+	ck_assert_uint_eq(get(d.isr, 1), 0);
+	vdrv_start(&d, ~0ULL);
+	ck_assert(!vdrv_level(&d));
+	ck_assert_uint_eq(get(d.isr, 1), 0);
+	request(0);
+	ck_assert(vdrv_level(&d));
+}
+
 /* ---- making it ---- */
 
 START_TEST(without_a_slot_the_device_stays_the_callers)
@@ -608,6 +625,7 @@ Suite *virtio_pci_suite(void)
 	tcase_add_test(t, the_isr_is_one_byte);
 	tcase_add_test(t, an_interrupt_between_two_reads_of_the_isr_is_not_lost);
 	tcase_add_test(t, a_disabled_intx_stays_low_and_comes_later);
+	tcase_add_test(t, an_interrupt_that_a_reset_has_overtaken_is_dropped);
 	tcase_add_test(t, a_reset_lets_the_pin_go);
 	suite_add_tcase(s, t);
 	return s;

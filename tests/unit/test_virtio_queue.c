@@ -4,36 +4,15 @@
  * device is echo.c, by its registers, on each transport and with both ring formats: number _i says
  * which.
  */
-#include "tests/lib/echo.h"
-#include "tests/unit/virtio_driver.h"
+#include "tests/unit/echo_rig.h"
 
-#include <linux/virtio_config.h>
 #include <linux/virtio_ring.h>
+#include <poll.h>
+#include <sched.h>
 #include <string.h>
-
-#define MODES	       (VDRV_BUSES * 2)
-
-#define ACK	       VIRTIO_CONFIG_S_ACKNOWLEDGE
-#define DRIVER	       VIRTIO_CONFIG_S_DRIVER
-#define FEATURES_OK    VIRTIO_CONFIG_S_FEATURES_OK
-#define DRIVER_OK      VIRTIO_CONFIG_S_DRIVER_OK
-#define NEEDS_RESET    VIRTIO_CONFIG_S_NEEDS_RESET
-#define STATUS_RUNNING (ACK | DRIVER | FEATURES_OK | DRIVER_OK)
+#include <unistd.h>
 
 static struct vdrv d;
-
-static void plug(int i)
-{
-	vdrv_init(&d, i % VDRV_BUSES, i >= VDRV_BUSES);
-	vdrv_plug(&d, echo_create);
-}
-
-static void plug_threads(int i)
-{
-	vdrv_init(&d, i % VDRV_BUSES, i >= VDRV_BUSES);
-	vdrv_threads(&d);
-	vdrv_plug(&d, echo_create);
-}
 
 /* One request of 8 bytes in queue `q`: submit it, wait for the answer. */
 static u64 gave; /* where the answer to the last one goes */
@@ -56,13 +35,6 @@ static void check_answer(u32 q, const char *text)
 	ck_assert_int_eq(memcmp(vdrv_ptr(&d, gave, 8), text, 8), 0);
 }
 
-static void check_unanswered(u32 q)
-{
-	u32 written;
-
-	ck_assert_int_eq(ring_get(&d.q[q].ring, &written), -1);
-}
-
 static void check_works(u32 q)
 {
 	submit(q, "abcdefgh");
@@ -74,14 +46,14 @@ static void check_works(u32 q)
 
 START_TEST(kicks_before_driver_ok_wait)
 {
-	plug(_i);
+	echo_plug(&d, _i, false);
 	vdrv_reset(&d);
 	ck_assert(vdrv_negotiate(&d, ~0ULL));
 	vdrv_queue_up(&d, 0, 16);
 	submit(0, "too soon");
 	vdrv_kick(&d, 0);
 	vdrv_settle(&d);
-	check_unanswered(0);
+	echo_expect_no_answer(&d, 0);
 	vdrv_driver_ok(&d);
 	check_answer(0, "too soon");
 	vdrv_free(&d);
@@ -89,7 +61,7 @@ START_TEST(kicks_before_driver_ok_wait)
 
 START_TEST(a_start_needs_no_kick)
 {
-	plug(_i);
+	echo_plug(&d, _i, false);
 	vdrv_reset(&d);
 	ck_assert(vdrv_negotiate(&d, ~0ULL));
 	vdrv_queue_up(&d, 0, 16);
@@ -107,7 +79,7 @@ START_TEST(a_start_needs_no_kick)
 
 START_TEST(a_queue_enabled_after_driver_ok_starts_at_once)
 {
-	plug(_i);
+	echo_plug(&d, _i, false);
 	vdrv_reset(&d);
 	ck_assert(vdrv_negotiate(&d, ~0ULL));
 	vdrv_driver_ok(&d);
@@ -121,7 +93,7 @@ START_TEST(the_registers_of_an_enabled_queue_are_fixed)
 {
 	struct vq_cfg other = { .size = 8, .desc = 0x5000, .driver = 0x6000, .device = 0x7000 };
 
-	plug(_i);
+	echo_plug(&d, _i, false);
 	vdrv_start(&d, ~0ULL);
 	vdrv_queue_write(&d, 0, &other);
 	ck_assert_uint_eq(virtio_queue_size(d.v, 0), ECHO_SIZE);
@@ -139,7 +111,7 @@ START_TEST(the_registers_of_a_queue_hold_what_was_written)
 		.device = 0x0f1e2d3c4b5a6900,
 	};
 
-	plug(_i);
+	echo_plug(&d, _i, false);
 	vdrv_queue_write(&d, 1, &cfg);
 	ck_assert_uint_eq(virtio_queue_size(d.v, 1), 8);
 	ck_assert_uint_eq(virtio_queue_area(d.v, 1, VIRTIO_DESC), cfg.desc);
@@ -156,7 +128,7 @@ START_TEST(a_queue_that_is_not_there_takes_nothing)
 {
 	struct vq_cfg cfg = { .size = 8, .desc = 0x1000, .driver = 0x2000, .device = 0x3000 };
 
-	plug(_i);
+	echo_plug(&d, _i, false);
 	vdrv_reset(&d);
 	ck_assert(vdrv_negotiate(&d, ~0ULL));
 	vdrv_driver_ok(&d);
@@ -174,7 +146,7 @@ START_TEST(a_bad_size_is_told_when_the_queue_starts)
 {
 	static const u16 sizes[] = { 0, 3, 2 * ECHO_SIZE, 0xffff, 0x8000 };
 
-	plug(_i);
+	echo_plug(&d, _i, false);
 	for (u32 i = 0; i < ARRAY_SIZE(sizes); i++) {
 		struct vq_cfg cfg = {
 			.size = sizes[i], .desc = MIB, .driver = 2 * MIB, .device = 3 * MIB
@@ -216,13 +188,13 @@ START_TEST(when_one_queue_breaks_the_others_rest)
 {
 	const struct ring_buf bad = { VDRV_RAM, 8 };
 
-	plug(_i);
+	echo_plug(&d, _i, false);
 	vdrv_start(&d, ~0ULL);
 	vdrv_submit(&d, 0, &bad, 0, 1);
 	vdrv_wait_config_called(&d);
 	submit(1, "in vain!");
 	vdrv_settle(&d);
-	check_unanswered(1);
+	echo_expect_no_answer(&d, 1);
 	expect_said("queue 0: ");
 	vdrv_start(&d, ~0ULL);
 	check_works(1);
@@ -233,7 +205,7 @@ START_TEST(when_one_queue_breaks_the_others_rest)
 
 START_TEST(the_driver_is_called_only_if_it_wants)
 {
-	plug(_i);
+	echo_plug(&d, _i, false);
 	vdrv_start(&d, ~VIRTIO_FEATURE(VIRTIO_RING_F_EVENT_IDX));
 	ring_calls(&d.q[0].ring, RING_CALLS_OFF, 0);
 	submit(0, "quietly!");
@@ -247,7 +219,7 @@ START_TEST(the_driver_is_called_only_if_it_wants)
 
 START_TEST(an_interrupt_that_a_reset_overtakes_is_dropped)
 {
-	plug(_i);
+	echo_plug(&d, _i, false);
 	vdrv_start(&d, ~0ULL);
 	irq_raise(d.v->queue[0].call);
 	irq_raise(d.v->config_irq);
@@ -262,9 +234,39 @@ START_TEST(an_interrupt_that_a_reset_overtakes_is_dropped)
 	vdrv_free(&d);
 }
 
+static void nothing(void *arg)
+{
+	(void)arg;
+}
+
+/* The main loop has an interrupt in hand when a vCPU writes status 0. We are that vCPU, in the middle of
+ * it: what is not noted now must not be noted later. */
+START_TEST(an_interrupt_in_hand_does_not_outlive_a_reset)
+{
+	struct pollfd signal;
+
+	echo_plug(&d, VDRV_PCI_INTX + _i, true);
+	vdrv_start(&d, ~0ULL);
+	signal = (struct pollfd){ .fd = irq_fd(d.v->queue[0].call), .events = POLLIN };
+	pthread_mutex_lock(&d.v->config_lock);
+	irq_raise(d.v->queue[0].call);
+	while (poll(&signal, 1, 0) > 0)
+		sched_yield();
+	usleep(2000);
+	ck_assert_uint_eq(__atomic_load_n(&d.v->isr, __ATOMIC_SEQ_CST), 0);
+	__atomic_store_n(&d.v->status, 0, __ATOMIC_RELEASE);
+	pthread_mutex_unlock(&d.v->config_lock);
+	loop_call(d.rig->r.env.loop, nothing, NULL);
+	ck_assert(!vdrv_level(&d));
+	ck_assert_uint_eq(__atomic_load_n(&d.v->isr, __ATOMIC_SEQ_CST), 0);
+	vdrv_start(&d, ~0ULL);
+	check_works(0);
+	vdrv_free(&d);
+}
+
 START_TEST(an_interrupt_that_a_queue_reset_overtakes_is_dropped)
 {
-	plug(_i);
+	echo_plug(&d, _i, false);
 	vdrv_start(&d, ~0ULL);
 	irq_raise(d.v->queue[0].call);
 	if (d.bus == VDRV_PCI_MSIX) /* it was a message as soon as it was raised */
@@ -290,7 +292,7 @@ static void hold_some(u32 q, u32 n)
 
 START_TEST(a_reset_with_requests_in_flight)
 {
-	plug(_i);
+	echo_plug(&d, _i, false);
 	for (u32 n = 0; n < 3; n++) {
 		echo_hold(d.v, false);
 		vdrv_start(&d, ~0ULL);
@@ -305,7 +307,7 @@ START_TEST(a_reset_with_requests_in_flight)
 
 START_TEST(a_device_is_destroyed_with_requests_in_flight)
 {
-	plug(_i);
+	echo_plug(&d, _i, false);
 	vdrv_start(&d, ~0ULL);
 	hold_some(0, 5);
 	vdrv_free(&d);
@@ -313,7 +315,7 @@ START_TEST(a_device_is_destroyed_with_requests_in_flight)
 
 START_TEST(a_queue_reset_with_requests_in_flight)
 {
-	plug(_i);
+	echo_plug(&d, _i, false);
 	vdrv_start(&d, ~0ULL);
 	hold_some(0, 5);
 	vdrv_queue_reset(&d, 0);
@@ -327,7 +329,7 @@ START_TEST(a_queue_reset_with_requests_in_flight)
 
 START_TEST(a_queue_reset_needs_its_feature)
 {
-	plug(_i);
+	echo_plug(&d, _i, false);
 	vdrv_start(&d, ~VIRTIO_FEATURE(VIRTIO_F_RING_RESET));
 	vdrv_select(&d, 0);
 	bus_write(d.rig->r.env.mmio, (d.common ? d.common + 58 : d.base + 0xc0), d.common ? 2 : 4,
@@ -340,7 +342,7 @@ START_TEST(a_queue_reset_needs_its_feature)
 /* The ring with requests in flight goes to somebody else, who answers them. */
 START_TEST(a_take_over_with_requests_in_flight)
 {
-	plug(_i);
+	echo_plug(&d, _i, false);
 	vdrv_start(&d, ~0ULL);
 	for (u32 n = 0; n < 40; n++) { /* at many places of the ring */
 		hold_some(0, 5);
@@ -349,7 +351,7 @@ START_TEST(a_take_over_with_requests_in_flight)
 		echo_hold(d.v, false);
 		submit(0, "the last");
 		vdrv_settle(&d);
-		check_unanswered(0);
+		echo_expect_no_answer(&d, 0);
 		virtio_resume(d.v);
 		for (u32 i = 0; i < 5; i++)
 			vdrv_wait(&d, 0, NULL);
@@ -361,7 +363,7 @@ START_TEST(a_take_over_with_requests_in_flight)
 
 START_TEST(chains_answered_late_and_backwards_come_back_all)
 {
-	plug(_i);
+	echo_plug(&d, _i, false);
 	vdrv_start(&d, ~0ULL);
 	for (u32 n = 0; n < 40; n++) {
 		hold_some(0, 7);
@@ -375,7 +377,7 @@ START_TEST(chains_answered_late_and_backwards_come_back_all)
 
 START_TEST(a_paused_device_starts_when_it_is_resumed)
 {
-	plug(_i);
+	echo_plug(&d, _i, false);
 	vdrv_reset(&d);
 	virtio_pause(d.v);
 	ck_assert(vdrv_negotiate(&d, ~0ULL));
@@ -384,7 +386,7 @@ START_TEST(a_paused_device_starts_when_it_is_resumed)
 	vdrv_queue_up(&d, 1, 16);
 	submit(0, "sleeping");
 	vdrv_settle(&d);
-	check_unanswered(0);
+	echo_expect_no_answer(&d, 0);
 	virtio_resume(d.v);
 	check_answer(0, "sleeping");
 	check_works(1);
@@ -403,7 +405,7 @@ START_TEST(nothing_touches_guest_memory_after_a_reset)
 {
 	static u8 before[512 * KIB];
 
-	plug_threads(_i);
+	echo_plug(&d, _i, true);
 	for (u32 n = 0; n < 20; n++) {
 		void *memory = vdrv_ptr(&d, MIB, sizeof(before));
 
@@ -429,7 +431,7 @@ START_TEST(nothing_touches_guest_memory_after_a_reset)
 /* A driver that looks at the ring only when it is called waits for ever if one call is lost. */
 START_TEST(no_interrupt_is_lost)
 {
-	plug_threads(_i);
+	echo_plug(&d, _i, true);
 	vdrv_start(&d, ~0ULL);
 	for (u32 n = 0; n < 500; n++) {
 		ring_calls(&d.q[n % 2].ring, RING_CALLS_ON, 0);
@@ -462,6 +464,7 @@ Suite *virtio_queue_suite(void)
 	t = tcase_create("interrupts");
 	TEST(the_driver_is_called_only_if_it_wants);
 	TEST(an_interrupt_that_a_reset_overtakes_is_dropped);
+	tcase_add_loop_test(t, an_interrupt_in_hand_does_not_outlive_a_reset, 0, 2);
 	TEST(an_interrupt_that_a_queue_reset_overtakes_is_dropped);
 	suite_add_tcase(s, t);
 

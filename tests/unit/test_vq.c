@@ -76,7 +76,7 @@ START_TEST(full_rings_of_chains_of_all_lengths_wrap_around)
 	teardown();
 }
 
-/* As vq_rig_trip(&v, ), but of `nin` equal segments, and without libcheck's noting of each check. */
+/* As vq_rig_trip(&v, ), but of `nin` equal segments, and one look instead of many checks. */
 static bool quick_trip(u32 nin, u32 written)
 {
 	static const struct ring_buf buf[3] = { { VQ_BUFS, 50 }, { VQ_BUFS, 50 }, { VQ_BUFS, 50 } };

@@ -23,11 +23,24 @@
 
 #include <check.h>
 
+/*
+ * libcheck writes each check that was passed to a file, so as to tell where a test was when it
+ * crashed. Under the sanitizers a test that checks every byte then does little else; so a check in a
+ * loop is written down the first time only.
+ */
+#define _mark_point(file, line)                                            \
+	({                                                                 \
+		static bool noted_;                                        \
+		if (!__atomic_exchange_n(&noted_, true, __ATOMIC_RELAXED)) \
+			(_mark_point)(file, line);                         \
+	})
+
 /* One per file. */
 Suite *acpi_suite(void);
 Suite *aml_suite(void);
 Suite *base_suite(void);
 Suite *blk_suite(void);
+Suite *blk_more_suite(void);
 Suite *boot_suite(void);
 Suite *bus_suite(void);
 Suite *bzimage_suite(void);
@@ -35,10 +48,13 @@ Suite *config_suite(void);
 Suite *config_devices_suite(void);
 Suite *config_net_suite(void);
 Suite *console_suite(void);
+Suite *console_ports_suite(void);
 Suite *console_more_suite(void);
 Suite *conformance_suite(void);
 Suite *elf_suite(void);
 Suite *image_suite(void);
+Suite *image_more_suite(void);
+Suite *image_uring_suite(void);
 Suite *initrd_suite(void);
 Suite *irq_suite(void);
 Suite *log_suite(void);
@@ -55,6 +71,7 @@ Suite *peer_tap_suite(void);
 Suite *peer_user_suite(void);
 Suite *power_suite(void);
 Suite *rate_suite(void);
+Suite *rng_suite(void);
 Suite *rtc_suite(void);
 Suite *stream_suite(void);
 Suite *stream_more_suite(void);
@@ -93,6 +110,9 @@ u32 open_fds(void);
 
 /* Allow at least `n` of them; false: we may not. */
 bool allow_fds(u32 n);
+
+/* Leave room for `n` more than there are; 0: as many as there may be. */
+void limit_fds(u32 n);
 
 /* An unlinked file with `len` bytes of content; `path` (32 bytes) names it while it is open. */
 int temp_file(const void *content, u64 len, char *path);
