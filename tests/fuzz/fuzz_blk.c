@@ -2,18 +2,7 @@
 /*
  * fuzz_blk.c - fuzz target: requests to the block device from a hostile driver.
  *
- * The input is a row of requests, each
- *
- *	byte 0	bit 0 a random type, bit 1 a random sector (else both are taken modulo something likely)
- *		bit 2 indirect, bit 3 readable and writable buffers overlap, bit 4 reset while it runs,
- *		bit 5 the readable part is as short as byte 1 says, bit 6 whole sectors of data,
- *		bit 7 (the first request's) the packed ring
- *	byte 1	how the buffers are cut
- *	2 bytes	length of the readable data, 2 bytes of the writable
- *	16	the header
- *	32	the readable data, repeated
- *
- * cut off at its end; what is missing is zero. Rings are sound here; fuzzing those is another's.
+ * fuzz_blk_steps.h has the input: a row of requests. Rings are sound here; fuzzing those is another's.
  *
  * What must hold: a model of the disk says for each request which status it gets and what then is on
  * the disk and in the driver's buffers, and that no byte beside them has changed. The image is a file
@@ -26,6 +15,7 @@
 #include "minivmm/mem.h"
 #include "minivmm/virtio.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/fuzz_blk_steps.h"
 #include "tests/lib/ring_driver.h"
 
 #include <linux/virtio_blk.h>
@@ -36,7 +26,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define SECTORS	   64
+#define SECTORS	   FUZZ_BLK_SECTORS
 #define DISK_LEN   (SECTORS * 512)
 #define RAM_LEN	   (2 * MIB)
 #define RING_GPA   0x1000
@@ -49,13 +39,6 @@
 #define STEPS_MAX  16
 #define GUARD_BYTE 0xcc
 #define SERIAL	   "fuzz"
-
-struct step {
-	u8 how, cuts;
-	u16 out_len, in_len;
-	struct virtio_blk_outhdr header;
-	u8 data[32];
-} __attribute__((packed));
 
 /* What must come of a request. */
 struct expected {
@@ -77,12 +60,17 @@ static struct machine_env env;
 static struct mem mem;
 static struct loop *loops[1];
 static struct disk disks[2];
-static unsigned long done[3];
+static unsigned long done[3], of_type[16]; /* by status; of those that went well */
 
 static void tell(void)
 {
-	fprintf(stderr, "fuzz_blk: %lu requests done, %lu refused, %lu unsupported\n", done[0],
-		done[1], done[2]);
+	fprintf(stderr,
+		"fuzz_blk: %lu requests done (%lu read, %lu write, %lu flush, %lu id, %lu discard, "
+		"%lu zero), %lu refused, %lu unsupported\n",
+		done[0], of_type[VIRTIO_BLK_T_IN], of_type[VIRTIO_BLK_T_OUT],
+		of_type[VIRTIO_BLK_T_FLUSH], of_type[VIRTIO_BLK_T_GET_ID],
+		of_type[VIRTIO_BLK_T_DISCARD], of_type[VIRTIO_BLK_T_WRITE_ZEROES], done[1],
+		done[2]);
 }
 
 static void start(struct disk *k)
@@ -200,8 +188,8 @@ static u8 model_ranges(struct disk *k, u32 type, const u8 *data, u32 len)
 	return VIRTIO_BLK_S_OK;
 }
 
-static void model(struct disk *k, const struct step *s, const u8 *out, u32 out_len, u32 in_len,
-		  struct expected *e)
+static void model(struct disk *k, const struct fuzz_blk_step *s, const u8 *out, u32 out_len,
+		  u32 in_len, struct expected *e)
 {
 	const struct virtio_blk_outhdr header = s->header, *h = &header;
 	u32 len = h->type == VIRTIO_BLK_T_IN ? in_len - 1 : out_len - 16;
@@ -209,7 +197,7 @@ static void model(struct disk *k, const struct step *s, const u8 *out, u32 out_l
 
 	memset(e, 0, sizeof(*e));
 	e->broken = out_len < 16 || in_len < 1;
-	e->any = s->how & 8;
+	e->any = s->how & FUZZ_BLK_OVERLAP;
 	if (e->broken || e->any)
 		return;
 	switch (h->type) {
@@ -292,24 +280,24 @@ static u32 await(struct disk *k, u32 *written)
 	}
 }
 
-static void act(struct disk *k, struct step *s)
+static void act(struct disk *k, struct fuzz_blk_step *s)
 {
 	u8 *out = mem_ptr(&mem, OUT_GPA, AREA_LEN), *in = mem_ptr(&mem, IN_GPA, AREA_LEN);
 	u32 out_len = 16 + s->out_len % DATA_MAX, in_len = s->in_len % DATA_MAX;
-	u64 in_gpa = s->how & 8 ? OUT_GPA + s->cuts : IN_GPA;
+	u64 in_gpa = s->how & FUZZ_BLK_OVERLAP ? OUT_GPA + s->cuts : IN_GPA;
 	static struct expected e;
 	struct ring_buf buf[60];
 	u32 seed = s->cuts, nout, nin, written, id;
 
-	if (!(s->how & 1))
+	if (!(s->how & FUZZ_BLK_ANY_TYPE))
 		s->header.type %= 16;
-	if (!(s->how & 2))
+	if (!(s->how & FUZZ_BLK_ANY_SECTOR))
 		s->header.sector %= SECTORS + 2;
-	if (s->how & 32)
+	if (s->how & FUZZ_BLK_SHORT)
 		out_len = s->cuts;
 	if (!out_len && !in_len)
 		return;
-	if (s->how & 64) { /* whole sectors */
+	if (s->how & FUZZ_BLK_SECTORS_ONLY) { /* whole sectors */
 		out_len = ALIGN_DOWN(out_len, 512) + 16;
 		in_len = ALIGN_DOWN(in_len, 512) + 1;
 	}
@@ -322,11 +310,11 @@ static void act(struct disk *k, struct step *s)
 
 	nout = cut(buf, 30, OUT_GPA, out_len, &seed);
 	nin = cut(buf + nout, 30, in_gpa, in_len, &seed);
-	id = ring_add(&k->ring, buf, nout, nin, s->how & 4);
+	id = ring_add(&k->ring, buf, nout, nin, s->how & FUZZ_BLK_INDIRECT);
 	must(id < RING_SIZE);
 	ring_publish(&k->ring);
 	virtio_queue_kick(k->v, 0);
-	if (s->how & 16) {
+	if (s->how & FUZZ_BLK_RESET) {
 		run_loop();
 		start(k); /* resets it */
 		check_disk(k, false);
@@ -348,17 +336,19 @@ static void act(struct disk *k, struct step *s)
 		check_guard(in, in_len);
 		check_guard(out, out_len);
 		done[e.status]++;
+		if (e.status == VIRTIO_BLK_S_OK)
+			of_type[s->header.type]++;
 	}
 	check_disk(k, !e.any);
 }
 
 int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 {
-	struct disk *k = &disks[size && data[0] & 0x80];
+	struct disk *k = &disks[size && data[0] & FUZZ_BLK_PACKED];
 
 	start(k);
 	for (u32 n = 0; size && n < STEPS_MAX; n++) {
-		struct step s = { 0 };
+		struct fuzz_blk_step s = { 0 };
 		size_t len = size < sizeof(s) ? size : sizeof(s);
 
 		memcpy(&s, data, len);

@@ -287,8 +287,24 @@ static void check_reset(void)
 	vq_stop(&f.q);
 }
 
-static int fuzz_vq(const u8 *data, size_t size, bool packed)
+static void tell(void)
 {
+	fprintf(stderr, FUZZ_VQ_NAME ": %lu chains\n", fuzz_vq_chains);
+}
+
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+	(void)argc;
+	(void)argv;
+	fuzz_vq_init();
+	atexit(tell);
+	return 0;
+}
+
+int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
+{
+	const bool packed = FUZZ_VQ_PACKED;
+
 	if (size < 2)
 		return 0;
 	f.cfg = (struct vq_cfg){

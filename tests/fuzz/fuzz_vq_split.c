@@ -2,23 +2,7 @@
 /*
  * fuzz_vq_split.c - fuzz target: what a guest can do to a split virtqueue. See fuzz_vq.h.
  */
+#define FUZZ_VQ_NAME   "fuzz_vq_split"
+#define FUZZ_VQ_PACKED false
+
 #include "tests/fuzz/fuzz_vq.h"
-
-static void tell(void)
-{
-	fprintf(stderr, "fuzz_vq_split: %lu chains\n", fuzz_vq_chains);
-}
-
-int LLVMFuzzerInitialize(int *argc, char ***argv)
-{
-	(void)argc;
-	(void)argv;
-	fuzz_vq_init();
-	atexit(tell);
-	return 0;
-}
-
-int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
-{
-	return fuzz_vq(data, size, false);
-}

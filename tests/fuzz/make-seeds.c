@@ -3,10 +3,15 @@
  * make-seeds.c - write the fuzz targets' first inputs, in a folder of DIR for each target.
  */
 #include "minivmm/testdev_regs.h"
+#include "tests/fuzz/fuzz_blk_steps.h"
 #include "tests/fuzz/fuzz_vq_steps.h"
+#include "tests/fuzz/virtio_guest.h"
 #include "tests/unit/images.h"
 
 #include <linux/pci_regs.h>
+#include <linux/virtio_config.h>
+#include <linux/virtio_mmio.h>
+#include <linux/virtio_pci.h>
 #include <linux/virtio_ring.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -190,79 +195,295 @@ static void rings(void)
 		ring(name, 3, features, indirect, ARRAY_SIZE(indirect));
 	}
 }
-/* One input of virtio_guest.c: a ring at 0 with one chain of 8 bytes to read and 8 to write. */
-struct virtio_input {
-	u8 packed;
-	u16 ram_len;
-	u8 ram[0x500];
-	struct step step[8];
-} __attribute__((packed));
 
-enum { V_READ, V_WRITE, V_MEMORY, V_START, V_KICK, V_EVENT, V_OWN_READ, V_OWN_WRITE };
-enum { V_RUN, V_HOLD, V_RELEASE, V_CONFIG, V_PAUSE, V_QUEUE_RESET, V_RESET };
-#define V_SIZE(n)  ((u64)(n) << 32)
-#define V_PACKED   (1 << 16)
-#define V_INDIRECT (1 << 12)
-#define V_EVENT_IX (1 << 13)
-#define V_RING_RST (1 << 22)
+/* ---- the virtio transports: inputs of virtio_guest.c ---- */
 
-static void virtio_split_ring(u8 *ram)
+static struct {
+	u8 data[4096];
+	size_t len;
+} in;
+
+/* Packed rings are offered or not; memory from address 0 on. */
+static void begin(bool packed, const void *ram, u16 len)
 {
-	struct vring_desc desc[2] = {
+	in.data[0] = packed;
+	memcpy(in.data + 1, &len, 2);
+	memcpy(in.data + 3, ram, len);
+	in.len = 3 + len;
+}
+
+static void add(const struct guest_step *s)
+{
+	memcpy(in.data + in.len, s, sizeof(*s));
+	in.len += sizeof(*s);
+}
+
+/* `size` is log2 of the access's. */
+#define ADD(act, size, ...) \
+	add(&(struct guest_step){ .head = VIRTIO_ACT_##act | (size) << 4, __VA_ARGS__ })
+#define ADD_EVENT(event, ...) ADD(EVENT, 0, .which = VIRTIO_EVENT_##event, __VA_ARGS__)
+
+/* Device and queue of a step. */
+#define WHICH(device, queue) ((device) | (queue) << 1)
+
+/* The value of a START step: the ring's size, and features. */
+#define RING(n)	     ((u64)(n) << 32)
+#define F_INDIRECT   (1 << 12)
+#define F_EVENT_IDX  (1 << 13)
+#define F_PACKED     (1 << 16)
+#define F_IN_ORDER   (1 << 17)
+#define F_RING_RESET (1 << 22)
+
+#define RING_SIZE    4
+#define AVAIL_RING   512 /* behind a START step's ring at 0 */
+#define TABLE	     0x1000
+
+/* What a driver writes for one chain of 8 bytes to read and 8 to write, direct (two descriptors) or in a
+ * table at TABLE. Returns the bytes. */
+static u32 chain(void *out, bool packed, bool in_table)
+{
+	struct vring_packed_desc p[2] = {
+		{ .addr = 0x2000, .len = 8, .flags = VRING_DESC_F_NEXT },
+		{ .addr = 0x2100, .len = 8, .flags = VRING_DESC_F_WRITE }
+	};
+	struct vring_desc d[2] = {
 		{ .addr = 0x2000, .len = 8, .flags = VRING_DESC_F_NEXT, .next = 1 },
-		{ .addr = 0x2100, .len = 8, .flags = VRING_DESC_F_WRITE },
-	};
-	u16 avail[] = { 0, 1, 0 };
-
-	memcpy(ram, desc, sizeof(desc));
-	memcpy(ram + 512, avail, sizeof(avail));
-}
-
-static void virtio_packed_ring(u8 *ram)
-{
-	struct vring_packed_desc desc[2] = {
-		{ .addr = 0x2000,
-		  .len = 8,
-		  .flags = VRING_DESC_F_NEXT | 1 << VRING_PACKED_DESC_F_AVAIL },
-		{ .addr = 0x2100,
-		  .len = 8,
-		  .flags = VRING_DESC_F_WRITE | 1 << VRING_PACKED_DESC_F_AVAIL },
+		{ .addr = 0x2100, .len = 8, .flags = VRING_DESC_F_WRITE }
 	};
 
-	memcpy(ram, desc, sizeof(desc));
+	for (u32 i = 0; packed && i < 2; i++)
+		p[i].flags |= in_table ? 0 : 1 << VRING_PACKED_DESC_F_AVAIL;
+	memcpy(out, packed ? (void *)p : d, sizeof(d));
+	return sizeof(d);
 }
 
-static void virtio(const char *target)
+/* The one descriptor of a table. */
+static u32 table_desc(void *out, bool packed)
 {
-	struct virtio_input in = { .ram_len = sizeof(in.ram) };
+	struct vring_packed_desc p = { .addr = TABLE,
+				       .len = 32,
+				       .flags = VRING_DESC_F_INDIRECT |
+						1 << VRING_PACKED_DESC_F_AVAIL };
+	struct vring_desc d = { .addr = TABLE, .len = 32, .flags = VRING_DESC_F_INDIRECT };
 
-	virtio_split_ring(in.ram);
-	in.step[0] = (struct step){ .head = V_START, .value = V_SIZE(4) | V_EVENT_IX | V_INDIRECT };
-	in.step[1] = (struct step){ .head = V_EVENT, .which = V_RUN };
-	in.step[2] = (struct step){ .head = V_EVENT, .which = V_CONFIG, .value = 7 };
-	in.step[3] = (struct step){ .head = V_EVENT, .which = V_PAUSE };
-	in.step[4] = (struct step){ .head = V_READ | 2 << 4, .off = 0x60 };
-	save(target, "split", &in, sizeof(in));
-	in.step[0].value = V_SIZE(4) | V_RING_RST;
-	in.step[1] = (struct step){ .head = V_EVENT, .which = V_HOLD, .value = 1 };
-	in.step[2] = (struct step){ .head = V_EVENT, .which = V_RUN };
-	in.step[3] = (struct step){ .head = V_EVENT, .which = V_QUEUE_RESET };
-	in.step[4] = (struct step){ .head = V_START, .value = V_SIZE(2) };
-	in.step[5] = (struct step){ .head = V_KICK };
-	in.step[6] = (struct step){ .head = V_EVENT, .which = V_RELEASE };
-	in.step[7] = (struct step){ .head = V_EVENT, .which = V_RESET };
-	save(target, "held", &in, sizeof(in));
+	memcpy(out, packed ? (void *)&p : &d, sizeof(d));
+	return sizeof(d);
+}
 
-	memset(&in, 0, sizeof(in));
-	in.packed = 1;
-	in.ram_len = sizeof(in.ram);
-	virtio_packed_ring(in.ram);
-	in.step[0] = (struct step){ .head = V_START, .which = 1, .value = V_SIZE(4) | V_PACKED };
-	in.step[1] = (struct step){ .head = V_KICK, .which = 1 };
-	in.step[2] = (struct step){ .head = V_EVENT, .which = V_RUN };
-	in.step[3] = (struct step){ .head = V_OWN_WRITE | 1 << 4, .off = 4, .value = 0x406 };
-	in.step[4] = (struct step){ .head = V_OWN_READ | 2 << 4, .off = 0x90 };
-	save(target, "packed", &in, sizeof(in));
+/* Memory with a ring at 0: packed, two chains wait in it; split, one will by offer(). */
+static void begin_ring(bool packed, bool indirect)
+{
+	u8 ram[64], table[64];
+	u32 len = indirect ? table_desc(ram, packed) : chain(ram, packed, false);
+	u64 word;
+
+	memcpy(ram + len, ram, len);
+	begin(packed, ram, packed ? 2 * len : len);
+	if (!indirect)
+		return;
+	len = chain(table, packed, true);
+	for (u32 i = 0; i < len; i += 8) {
+		memcpy(&word, table + i, 8);
+		ADD(MEMORY, 3, .off = TABLE + i, .value = word);
+	}
+}
+
+/* The available ring: `n` chains so far, all with head 0. Packed ones are known by themselves. */
+static void offer(bool packed, u16 n)
+{
+	if (!packed)
+		ADD(MEMORY, 3, .off = AVAIL_RING, .value = (u64)n << 16);
+}
+
+/* Everything between a start and a reset, for device 0 (echo) or 1 (rng). */
+static void virtio_lives(const char *target, bool packed, u32 features)
+{
+	bool indirect = features & F_INDIRECT;
+	u64 ring = RING(RING_SIZE) | features | (packed ? F_PACKED : 0);
+	char name[64];
+
+	for (u32 device = 0; device < 2; device++) {
+		u32 which = WHICH(device, 0);
+
+		begin_ring(packed, indirect);
+		offer(packed, 1);
+		ADD(START, 0, .which = which, .value = ring);
+		ADD_EVENT(RUN);
+		ADD_EVENT(PAUSE, .value = device);
+		ADD_EVENT(CONFIG, .value = 7);
+		offer(packed, 2); /* once more the same */
+		ADD(KICK, 0, .which = which);
+		ADD_EVENT(RUN);
+		snprintf(name, sizeof(name), "%s-%x-%u", packed ? "packed" : "split", features,
+			 device);
+		save(target, name, in.data, in.len);
+	}
+	begin_ring(packed, indirect);
+	ADD(START, 0, .which = WHICH(0, 1), .value = ring | F_RING_RESET);
+	ADD_EVENT(HOLD, .value = 1);
+	offer(packed, 1);
+	ADD(KICK, 0, .which = WHICH(0, 1));
+	ADD_EVENT(RUN);
+	ADD_EVENT(RELEASE);
+	offer(packed, 2);
+	ADD(KICK, 0, .which = WHICH(0, 1));
+	ADD_EVENT(PAUSE);
+	ADD_EVENT(QUEUE_RESET, .value = WHICH(0, 1));
+	ADD_EVENT(RUN);
+	snprintf(name, sizeof(name), "held-%s-%x", packed ? "packed" : "split", features);
+	save(target, name, in.data, in.len);
+}
+
+/* A register of a transport, and log2 of its size. */
+struct reg {
+	u16 off;
+	u8 size;
+};
+
+struct regs {
+	const char *target;
+	struct reg status, driver_sel, driver_features, queue_sel, queue_size, queue_enable;
+	struct reg area[3]; /* their low halves; the high ones follow */
+	u16 notify;
+};
+
+static void set(struct reg r, u32 value)
+{
+	ADD(WRITE, r.size, .off = r.off, .value = value);
+}
+
+/* All of the initialisation (3.1.1) register by register. */
+static void virtio_handshake(const struct regs *r, bool packed)
+{
+	const u32 features[2] = { 0, 1 | packed << (VIRTIO_F_RING_PACKED - 32) }; /* VERSION_1 */
+	u32 status = VIRTIO_CONFIG_S_ACKNOWLEDGE;
+
+	begin_ring(packed, false);
+	offer(packed, 1);
+	set(r->status, 0);
+	set(r->status, status);
+	set(r->status, status |= VIRTIO_CONFIG_S_DRIVER);
+	for (u32 i = 0; i < 2; i++) {
+		set(r->driver_sel, i);
+		set(r->driver_features, features[i]);
+	}
+	set(r->status, status |= VIRTIO_CONFIG_S_FEATURES_OK);
+	ADD(READ, r->status.size, .off = r->status.off);
+	set(r->queue_sel, 0);
+	set(r->queue_size, RING_SIZE);
+	for (u32 i = 0; i < 3; i++) {
+		set(r->area[i], AVAIL_RING * i);
+		set((struct reg){ r->area[i].off + 4, 2 }, 0);
+	}
+	set(r->queue_enable, 1);
+	set(r->status, status | VIRTIO_CONFIG_S_DRIVER_OK);
+	set((struct reg){ r->notify, 2 }, 0);
+	ADD_EVENT(RUN);
+	save(r->target, packed ? "handshake-packed" : "handshake-split", in.data, in.len);
+}
+
+/* By PCI's configuration space: INTx off, a look at a capability. */
+static void virtio_pci_config(void)
+{
+	begin_ring(false, false);
+	offer(false, 1);
+	ADD(START, 0, .value = RING(RING_SIZE));
+	ADD_EVENT(RUN);
+	ADD(OWN_WRITE, 1, .off = PCI_COMMAND,
+	    .value = PCI_COMMAND_MEMORY | PCI_COMMAND_INTX_DISABLE);
+	ADD(OWN_READ, 2, .off = 0x90);
+	ADD(OWN_WRITE, 3, .which = 2, .off = 0, .value = 0xfee00000);
+	ADD_EVENT(RUN);
+	save("virtio_pci", "config", in.data, in.len);
+}
+
+static void virtio(const struct regs *r)
+{
+	static const u32 features[] = { 0, F_EVENT_IDX, F_INDIRECT,
+					F_INDIRECT | F_EVENT_IDX | F_IN_ORDER };
+
+	for (u32 packed = 0; packed < 2; packed++) {
+		for (u32 i = 0; i < ARRAY_SIZE(features); i++)
+			virtio_lives(r->target, packed, features[i]);
+		virtio_handshake(r, packed);
+	}
+}
+
+static void transports(void)
+{
+	static const struct regs pci = {
+		.target = "virtio_pci",
+		.status = { VIRTIO_PCI_COMMON_STATUS, 0 },
+		.driver_sel = { VIRTIO_PCI_COMMON_GFSELECT, 2 },
+		.driver_features = { VIRTIO_PCI_COMMON_GF, 2 },
+		.queue_sel = { VIRTIO_PCI_COMMON_Q_SELECT, 1 },
+		.queue_size = { VIRTIO_PCI_COMMON_Q_SIZE, 1 },
+		.queue_enable = { VIRTIO_PCI_COMMON_Q_ENABLE, 1 },
+		.area = { { VIRTIO_PCI_COMMON_Q_DESCLO, 2 },
+			  { VIRTIO_PCI_COMMON_Q_AVAILLO, 2 },
+			  { VIRTIO_PCI_COMMON_Q_USEDLO, 2 } },
+		.notify = 0x3000,
+	};
+	static const struct regs mmio = {
+		.target = "virtio_mmio",
+		.status = { VIRTIO_MMIO_STATUS, 2 },
+		.driver_sel = { VIRTIO_MMIO_DRIVER_FEATURES_SEL, 2 },
+		.driver_features = { VIRTIO_MMIO_DRIVER_FEATURES, 2 },
+		.queue_sel = { VIRTIO_MMIO_QUEUE_SEL, 2 },
+		.queue_size = { VIRTIO_MMIO_QUEUE_NUM, 2 },
+		.queue_enable = { VIRTIO_MMIO_QUEUE_READY, 2 },
+		.area = { { VIRTIO_MMIO_QUEUE_DESC_LOW, 2 },
+			  { VIRTIO_MMIO_QUEUE_AVAIL_LOW, 2 },
+			  { VIRTIO_MMIO_QUEUE_USED_LOW, 2 } },
+		.notify = VIRTIO_MMIO_QUEUE_NOTIFY,
+	};
+
+	virtio(&pci);
+	virtio(&mmio);
+	virtio_pci_config();
+}
+
+/* ---- the block device ---- */
+
+static void blk(void)
+{
+	struct fuzz_blk_step s[] = {
+		{ .out_len = 1024,
+		  .in_len = 1,
+		  .header = { VIRTIO_BLK_T_OUT, 0, 5 },
+		  .data = "abc" },
+		{ .in_len = 1024 + 1, .header = { VIRTIO_BLK_T_IN, 0, 5 } },
+		{ .in_len = 1, .header = { VIRTIO_BLK_T_FLUSH, 0, 0 } },
+		{ .in_len = 20 + 1, .header = { VIRTIO_BLK_T_GET_ID, 0, 0 } },
+		{ .out_len = 32, .in_len = 1, .header = { VIRTIO_BLK_T_DISCARD, 0, 0 } },
+		{ .out_len = 16, .in_len = 1, .header = { VIRTIO_BLK_T_WRITE_ZEROES, 0, 0 } },
+		{ .in_len = 512 + 1, .header = { VIRTIO_BLK_T_IN, 0, FUZZ_BLK_SECTORS } },
+		{ .in_len = 8, .header = { 3, 0, 0 } },
+	};
+	struct virtio_blk_discard_write_zeroes ranges[2] = { { .sector = 8, .num_sectors = 8 },
+							     { .sector = 3, .num_sectors = 1 } };
+	char name[32];
+
+	memcpy(s[4].data, ranges, sizeof(ranges));
+	memcpy(s[5].data, ranges, sizeof(ranges));
+	for (u32 packed = 0; packed < 2; packed++) {
+		for (u32 cut = 0; cut < 2; cut++) {
+			for (u32 i = 0; i < ARRAY_SIZE(s); i++) {
+				s[i].cuts = cut * (i + 1);
+				s[i].how = (cut ? FUZZ_BLK_INDIRECT : 0) |
+					   (packed && i == 0 ? FUZZ_BLK_PACKED : 0);
+			}
+			snprintf(name, sizeof(name), "%s-%s", packed ? "packed" : "split",
+				 cut ? "pieces" : "whole");
+			save("blk", name, s, sizeof(s));
+		}
+	}
+	for (u32 i = 0; i < ARRAY_SIZE(s);
+	     i++) { /* one by one: short ones are changed to more use */
+		snprintf(name, sizeof(name), "type-%u", i);
+		s[i].how = 0;
+		save("blk", name, &s[i], sizeof(s[i]));
+	}
 }
 
 /* One step of fuzz_net.c. */
@@ -334,8 +555,8 @@ int main(int argc, char **argv)
 	kernels();
 	pci();
 	rings();
-	virtio("virtio_pci");
-	virtio("virtio_mmio");
+	transports();
+	blk();
 	net();
 	return 0;
 }

@@ -23,6 +23,12 @@
 #define GUEST_RAM     (64 * KIB)
 #define GUEST_DEVICES 2 /* echo, rng */
 
+struct guest_step {
+	u8 head, which;
+	u16 off;
+	u64 value;
+} __attribute__((packed));
+
 enum virtio_act {
 	VIRTIO_ACT_READ,
 	VIRTIO_ACT_WRITE,
@@ -84,11 +90,12 @@ struct guest {
 	u8 *ram;
 	struct virtio_dev *v[GUEST_DEVICES];
 	struct device *dev[GUEST_DEVICES];
-	u64 offered[GUEST_DEVICES]; /* with packed rings */
-	u64 chains;		    /* of the inputs, echoed */
-	u64 checks;		    /* of our own */
+	u64 offered[GUEST_DEVICES];  /* with packed rings */
+	u64 chains;		     /* of the inputs, echoed or filled */
+	u64 inputs, started, served; /* how many; had a queue running at their end; had chains */
 };
 
+/* Also has the totals told at the process's end. One guest a process. */
 void guest_init(struct guest *g, const struct guest_transport *transport);
 void guest_run(struct guest *g, const u8 *data, size_t size);
 
