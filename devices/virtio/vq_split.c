@@ -100,6 +100,7 @@ static int split_walk(struct vq *q, struct vq_chain *c, u16 head)
 	struct vq_walk w = { 0 };
 	const void *table = q->desc;
 	u32 entries = q->cfg.size, i = head;
+	bool in_table = false; /* not by its address: the ring, too, can be named as a table */
 
 	do {
 		struct vring_desc d;
@@ -108,13 +109,14 @@ static int split_walk(struct vq *q, struct vq_chain *c, u16 head)
 			return vq_break(q, "a descriptor index is out of range");
 		d = desc_load(table, i);
 		if (d.flags & VRING_DESC_F_INDIRECT) {
-			if (table != q->desc)
+			if (in_table)
 				return vq_break(q, "an indirect descriptor in an indirect table");
 			if (d.flags & VRING_DESC_F_NEXT)
 				return vq_break(q, "an indirect descriptor is not the last one");
 			table = vq_table(q, d.addr, d.len, sizeof(d));
 			if (!table)
 				return -EINVAL;
+			in_table = true;
 			entries = d.len / sizeof(d);
 			i = 0;
 			continue;

@@ -146,6 +146,12 @@ static void table_in_table(void)
 	offer(0);
 }
 
+static void table_that_is_the_ring(void)
+{
+	desc(0, v.ring.cfg.desc, 16 * SIZE, INDIRECT, 0);
+	offer(0);
+}
+
 static void table_with_next(void)
 {
 	entry(0, VQ_BUFS, 8, 0, 0);
@@ -325,6 +331,7 @@ static const struct hostile {
 	{ VQ_INDIRECT, table_longer_than_queue, "a chain loops, or is longer" },
 	{ VQ_INDIRECT, chain_and_table_longer_than_queue, "a chain loops, or is longer" },
 	{ VQ_INDIRECT, table_in_table, "in an indirect table" },
+	{ VQ_INDIRECT, table_that_is_the_ring, "in an indirect table" },
 	{ VQ_INDIRECT, table_with_next, "is not the last one" },
 	{ VQ_INDIRECT, table_next_out_of_range, "index is out of range" },
 
