@@ -383,8 +383,11 @@ u32 net_rx_run(struct net_pair *p, struct net_turn *t)
 
 	if (!rx->on)
 		return 0;
-	while (active(p) && !net_turn_over(t)) {
+	while (active(p)) {
+		/* Also when the turn is over: whether it waits for chains must be known before we rest. */
 		if (rx->held && !place_held(p))
+			break;
+		if (net_turn_over(t))
 			break;
 		gather(p, longest(p->net));
 		if (!rx->n || !receive_frame(p, t))
