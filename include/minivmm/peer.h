@@ -168,7 +168,7 @@ static inline void peer_destroy(struct peer *p)
 struct peer_tap_options {
 	const char
 		*name; /* of the interface: taken if it exists, else made, and removed at the end */
-	int fd;	       /* an open tap instead, if name is NULL; the peer's from now on */
+	int fd; /* an open tap instead, if name is NULL; the peer's from now on if it can be used */
 	u32 npairs;
 	u16 mtu; /* of one that is made, and at least that of one that exists; 0: any */
 };
