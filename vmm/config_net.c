@@ -126,7 +126,7 @@ static int set_mac(struct net_config *net, u32 n)
 	return 0;
 }
 
-/* No two network devices may have the same name or address. */
+/* No two network devices may have the same name, address, descriptor or capture. */
 static int check_unique(const struct config *cfg, const struct net_config *net)
 {
 	for (u32 i = 0; i + 1 < cfg->ndevices; i++) {
@@ -136,6 +136,17 @@ static int check_unique(const struct config *cfg, const struct net_config *net)
 			continue;
 		if (net->id && other->id && strcmp(net->id, other->id) == 0) {
 			log_err("--net: id=%s is given twice", net->id);
+			return -EINVAL;
+		}
+		if (net->peer == NET_FD && other->peer == NET_FD && net->fd == other->fd) {
+			log_err("--net: fd=%u is given twice; each device needs a tap of its own",
+				net->fd);
+			return -EINVAL;
+		}
+		if (net->pcap && other->pcap && strcmp(net->pcap, other->pcap) == 0) {
+			log_err("--net: pcap=%s is given twice; each device needs a file of its "
+				"own",
+				net->pcap);
 			return -EINVAL;
 		}
 		if (memcmp(net->mac, other->mac, 6) == 0) {
