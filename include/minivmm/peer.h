@@ -196,9 +196,14 @@ struct peer_socket_options {
 };
 int peer_socket_open(struct peer **out, const struct peer_socket_options *o);
 
-/* Write what goes through in either direction to `path`, in pcap format. Takes `*p` over on success and
- * stands in front of it. */
+/*
+ * Write what goes through in either direction to `path`, in pcap format. Takes `*p` over on success and
+ * stands in front of it. The file is left as it is until peer_pcap_begin(p) is called, of the peer that
+ * peer_pcap() gave, once or several times: that empties it. Without that one that was not there before
+ * does not stay. Returns 0, or -EIO after a message. Any thread.
+ */
 int peer_pcap(struct peer **p, const char *path);
+int peer_pcap_begin(struct peer *p);
 
 /*
  * Limit what goes through, in each direction: `bytes` (of Ethernet frames) and `frames` a second, 0:
