@@ -37,8 +37,9 @@
 
 #define PEER_HDR_LEN   12
 #define PEER_PAIRS_MAX 8
-/* The longest frame with its header: one that the receiver is to segment. */
-#define PEER_FRAME_MAX (PEER_HDR_LEN + 14 + 65535)
+/* The longest frame with its header: one that the receiver is to segment, with a VLAN tag and by IPv6,
+ * which does not count its own 40 bytes. */
+#define PEER_FRAME_MAX (PEER_HDR_LEN + 14 + 4 + 40 + 65535)
 /* The most segments of a frame: fewer than IOV_MAX, so that a peer can add some. */
 #define PEER_IOV_MAX 1000
 
