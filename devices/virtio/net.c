@@ -170,9 +170,11 @@ static void net_driver_ok(struct virtio_dev *v)
 	u64 features = __atomic_load_n(&v->features, __ATOMIC_RELAXED);
 
 	forget_driver(net, !(features & NET_F(CTRL_VLAN)));
-	if (net_set_offloads(net, features & NET_GUEST_OFFLOADS))
+	if (net_set_offloads(net, features & NET_GUEST_OFFLOADS) && !net->refused_told) {
+		net->refused_told = true;
 		log_warn("virtio-net: the %s peer refuses the guest's offloads, so there are none",
 			 net->peer->ops->kind);
+	}
 }
 
 static void net_reset(struct virtio_dev *v)

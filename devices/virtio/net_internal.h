@@ -169,6 +169,8 @@ struct net {
 	u32 npairs;
 	struct net_pair *pair;
 
+	bool refused_told; /* under v.lock: once, a guest must not fill the log */
+
 	struct iovec *ctrl_iov; /* the control queue's loop */
 	u32 nctrl_iov;
 
