@@ -177,7 +177,8 @@ struct net {
 	/* Atomic. */
 	u64 offloads; /* NET_GUEST_OFFLOADS that are on */
 	u32 active;   /* queue pairs that receive */
-	u32 link;     /* there is one */
+	u32 cable;    /* it is in: else nothing is received */
+	u32 link;     /* there is one: else nothing is sent */
 
 	/* Under `lock`. */
 	pthread_mutex_t lock;

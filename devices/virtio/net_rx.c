@@ -250,7 +250,8 @@ static bool acceptable(struct net_pair *p, const u8 *look, u32 len)
 	struct net *net = p->net;
 	struct net_rx *rx = &p->rx;
 
-	if (len < NET_ETH_LEN || !__atomic_load_n(&net->link, __ATOMIC_RELAXED) ||
+	/* What a peer had before its link went down, such as the end of a connection, still arrives. */
+	if (len < NET_ETH_LEN || !__atomic_load_n(&net->cable, __ATOMIC_RELAXED) ||
 	    !check_header(net, &rx->hdr) || !fits_mtu(net, &rx->hdr, look, len)) {
 		net_count(&rx->stats.dropped, 1);
 		return false;
