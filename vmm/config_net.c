@@ -126,28 +126,47 @@ static int set_mac(struct net_config *net, u32 n)
 	return 0;
 }
 
-/* No two network devices may have the same name or address. */
-static int check_unique(const struct config *cfg, const struct net_config *net)
+/* What no two network devices may both have: a name, a tap, a capture, an address. */
+static int check_two(const struct net_config *net, const struct net_config *other)
 {
-	for (u32 i = 0; i + 1 < cfg->ndevices; i++) {
-		const struct net_config *other = &cfg->device[i].net;
-
-		if (cfg->device[i].kind != DEVICE_NET)
-			continue;
-		if (net->id && other->id && strcmp(net->id, other->id) == 0) {
-			log_err("--net: id=%s is given twice", net->id);
-			return -EINVAL;
-		}
-		if (memcmp(net->mac, other->mac, 6) == 0) {
-			log_err("--net: two devices have the address "
-				"%02x:%02x:%02x:%02x:%02x:%02x; "
-				"give one of them another mac=",
-				net->mac[0], net->mac[1], net->mac[2], net->mac[3], net->mac[4],
-				net->mac[5]);
-			return -EINVAL;
-		}
+	if (net->id && other->id && strcmp(net->id, other->id) == 0) {
+		log_err("--net: id=%s is given twice", net->id);
+		return -EINVAL;
+	}
+	if (net->peer == NET_FD && other->peer == NET_FD && net->fd == other->fd) {
+		log_err("--net: fd=%u is given twice; each device needs a tap of its own", net->fd);
+		return -EINVAL;
+	}
+	if (net->peer == NET_TAP && other->peer == NET_TAP &&
+	    strcmp(net->target, other->target) == 0) {
+		log_err("--net: tap=%s is given twice; each device needs a tap of its own",
+			net->target);
+		return -EINVAL;
+	}
+	if (net->pcap && other->pcap && strcmp(net->pcap, other->pcap) == 0) {
+		log_err("--net: pcap=%s is given twice; each device needs a file of its own",
+			net->pcap);
+		return -EINVAL;
+	}
+	if (memcmp(net->mac, other->mac, 6) == 0) {
+		log_err("--net: two devices have the address %02x:%02x:%02x:%02x:%02x:%02x; "
+			"give one of them another mac=",
+			net->mac[0], net->mac[1], net->mac[2], net->mac[3], net->mac[4],
+			net->mac[5]);
+		return -EINVAL;
 	}
 	return 0;
+}
+
+static int check_unique(const struct config *cfg, const struct net_config *net)
+{
+	int err = 0;
+
+	for (u32 i = 0; i + 1 < cfg->ndevices && !err; i++) {
+		if (cfg->device[i].kind == DEVICE_NET)
+			err = check_two(net, &cfg->device[i].net);
+	}
+	return err;
 }
 
 /* What fits only to some connections. */

@@ -292,6 +292,8 @@ static int life_begin(struct machine *m)
 		err = board_build(m);
 	if (!err)
 		err = pci_host_assign(m->pci);
+	if (!err)
+		err = machine_begin_captures(m);
 	if (err)
 		return err;
 	irqchip_attach(m->irqchip, &vm_irqchip_ops, &m->vm);

@@ -15,6 +15,7 @@
 
 #include <stdatomic.h>
 
+struct peer;
 struct vcpus;
 struct virtio_dev;
 struct virtio_options;
@@ -44,6 +45,9 @@ struct machine {
 	struct stream serial;
 	struct stream *port; /* the consoles' ports, in the order of the configuration */
 	u32 nports;
+	struct peer
+		*capture[CONFIG_DEVICES_MAX]; /* the captures of network devices, which own them */
+	u32 ncaptures;
 	struct virtio_dev *window; /* the console on our terminal, or NULL */
 	struct stream *window_stream;
 	u32 niothreads;
@@ -96,6 +100,10 @@ int machine_refused(const char *option, int err);
  * message. */
 int machine_create_net(struct machine *m, const struct device_config *d,
 		       const struct virtio_options *o, struct virtio_dev **v);
+
+/* All has been made, the guest is about to run: the captures begin, if they have not before. Returns 0,
+ * or -errno after a message. */
+int machine_begin_captures(struct machine *m);
 
 /* Tell the console on our terminal how large the window is now. Main loop's thread. */
 void machine_window_changed(struct machine *m);

@@ -116,5 +116,16 @@ int machine_create_net(struct machine *m, const struct device_config *d,
 		return machine_refused("net", err);
 	if (cfg->link_down)
 		virtio_net_set_link(*v, false);
+	if (cfg->pcap)
+		m->capture[m->ncaptures++] = net.peer;
 	return 0;
+}
+
+int machine_begin_captures(struct machine *m)
+{
+	int err = 0;
+
+	for (u32 i = 0; i < m->ncaptures && !err; i++)
+		err = peer_pcap_begin(m->capture[i]);
+	return err;
 }

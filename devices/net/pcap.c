@@ -9,6 +9,9 @@
  * where it is, without its virtio-net header. So what the file has is what the guest's driver sees:
  * checksums that are yet to be computed, and frames that are yet to be segmented.
  *
+ * The file is opened when the peer is made, and emptied when the capture begins: until then the machine
+ * may still be refused, and then a file that was there stays as it is, and one that was not is removed.
+ *
  * Writing waits for the host's file system (its page cache, usually). When the disk is full the
  * capture ends with a whole record, one line tells so, and the traffic goes on.
  *
@@ -53,10 +56,12 @@ struct pcap {
 	struct peer *inner;
 	struct pcap_queue q[PEER_PAIRS_MAX];
 	char *path;
+	bool made; /* the file, by us */
 
 	pthread_mutex_t lock; /* guards the following */
-	int fd;		      /* -1: the capture has ended */
-	off_t size;	      /* of the file: whole records */
+	bool begun;
+	int fd;	    /* -1: the capture has ended */
+	off_t size; /* of the file: whole records */
 };
 
 static struct pcap *pcap_of(struct peer *p)
@@ -102,7 +107,7 @@ static void record(struct pcap *c, const struct iovec *iov, u32 niov, size_t len
 	part[0] = (struct iovec){ &h, sizeof(h) };
 
 	pthread_mutex_lock(&c->lock);
-	if (c->fd >= 0) {
+	if (c->begun && c->fd >= 0) {
 		clock_gettime(CLOCK_REALTIME, &t);
 		h = (struct record_header){ t.tv_sec, t.tv_nsec, len, len };
 		n = writev(c->fd, part, nparts + 1);
@@ -176,11 +181,23 @@ static void inner_link_changed(struct peer *inner, bool up)
 		c->peer.link_changed(&c->peer, up);
 }
 
+/* Remove the file, if it still is the one that we made. */
+static void remove_file(struct pcap *c)
+{
+	struct stat there, ours;
+
+	if (lstat(c->path, &there) == 0 && fstat(c->fd, &ours) == 0 &&
+	    there.st_dev == ours.st_dev && there.st_ino == ours.st_ino)
+		unlink(c->path);
+}
+
 static void pcap_destroy(struct peer *p)
 {
 	struct pcap *c = pcap_of(p);
 
 	peer_destroy(c->inner);
+	if (c->made && !c->begun)
+		remove_file(c);
 	if (c->fd >= 0)
 		close(c->fd);
 	pthread_mutex_destroy(&c->lock);
@@ -207,8 +224,28 @@ static const struct peer_ops pcap_ops = {
 
 /* ---- opening ---- */
 
-/* The file, with its header. Returns its descriptor, or -errno after a message. */
-static int open_file(const char *path)
+/* The file, as it is. Returns its descriptor, or -errno after a message. */
+static int open_file(const char *path, bool *made)
+{
+	struct stat st;
+	int err, fd;
+
+	*made = stat(path, &st) < 0;
+	/* Another kind of file might make the traffic wait. */
+	if (!*made && !S_ISREG(st.st_mode)) {
+		log_err("pcap=%s: not a regular file; choose another path", path);
+		return -EINVAL;
+	}
+	fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK, 0600);
+	if (fd < 0) {
+		err = -errno;
+		log_err("pcap=%s: %s", path, strerror(-err));
+		return err;
+	}
+	return fd;
+}
+
+int peer_pcap_begin(struct peer *p)
 {
 	static const struct file_header header = {
 		.magic = MAGIC_NSEC,
@@ -217,26 +254,19 @@ static int open_file(const char *path)
 		.snaplen = SNAPLEN,
 		.linktype = LINKTYPE_ETHERNET,
 	};
-	struct stat st;
-	int err, fd;
+	struct pcap *c = pcap_of(p);
+	int err = 0;
 
-	/* Another kind of file might make the traffic wait. */
-	if (stat(path, &st) == 0 && !S_ISREG(st.st_mode)) {
-		log_err("pcap=%s: not a regular file; choose another path", path);
-		return -EINVAL;
-	}
-	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC | O_NONBLOCK, 0600);
-	if (fd < 0) {
-		err = -errno;
-		log_err("pcap=%s: %s", path, strerror(-err));
-		return err;
-	}
-	if (write(fd, &header, sizeof(header)) != sizeof(header)) {
-		log_err("pcap=%s: can't be written to: is the disk full?", path);
-		close(fd);
-		return -EIO;
-	}
-	return fd;
+	pthread_mutex_lock(&c->lock);
+	if (!c->begun &&
+	    (ftruncate(c->fd, 0) < 0 || write(c->fd, &header, sizeof(header)) != sizeof(header)))
+		err = -EIO;
+	else
+		c->begun = true;
+	pthread_mutex_unlock(&c->lock);
+	if (err)
+		log_err("pcap=%s: can't be written to: is the disk full?", c->path);
+	return err;
 }
 
 int peer_pcap(struct peer **p, const char *path)
@@ -246,7 +276,7 @@ int peer_pcap(struct peer **p, const char *path)
 	int fd = -ENOMEM;
 
 	if (c && copy)
-		fd = open_file(path);
+		fd = open_file(path, &c->made);
 	else
 		log_err("pcap=%s: %s", path, strerror(ENOMEM));
 	if (fd < 0) {

@@ -43,6 +43,7 @@
 #define BACKLOG	 8
 #define RETRY_MS 200
 #define LEN_SIZE sizeof(u32)
+#define TOLD_MAX 16	     /* the other end must not fill the log */
 #define IN_SIZE	 (256 * KIB) /* what a sender's socket buffer holds, and a frame */
 
 _Static_assert(IN_SIZE > 2 * (LEN_SIZE + FRAME_ETH_MAX), "a frame fits wherever it begins");
@@ -74,6 +75,7 @@ struct sock {
 	bool held_watched;
 	u32 want;
 	bool nonsense_told;	   /* a bad length; until a good frame comes */
+	u32 ntold;		   /* how often that was */
 	u8 *rest;		   /* LEN_SIZE + FRAME_ETH_MAX */
 	size_t rest_pos, rest_end; /* what of it is to be sent */
 	u8 *in;			   /* IN_SIZE */
@@ -315,7 +317,7 @@ static ssize_t take_frame(struct sock *s, const struct iovec *iov, u32 niov)
 		if (len == -1)
 			return -EAGAIN;
 		if (len == -2) {
-			if (!s->nonsense_told)
+			if (!s->nonsense_told && s->ntold++ < TOLD_MAX)
 				log_err("socket=%s: the other end sends no frames: a length beyond "
 					"%d; "
 					"disconnected",

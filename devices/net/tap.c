@@ -381,7 +381,7 @@ static int take_fd(struct tap *t, int fd)
 			fd);
 		return -EBADF;
 	}
-	t->q[0].lf.fd = fd;
+	/* Until we know that it is a tap it may be anything, say a descriptor of this process's own. */
 	if (ioctl(fd, TUNGETIFF, &ifr) < 0 || !(ifr.ifr_flags & IFF_TAP)) {
 		log_err("fd=%d: not a tap; open /dev/net/tun and make it one by TUNSETIFF", fd);
 		return -EINVAL;
@@ -392,6 +392,7 @@ static int take_fd(struct tap *t, int fd)
 			fd);
 		return -EINVAL;
 	}
+	t->q[0].lf.fd = fd;
 	memcpy(t->name, ifr.ifr_name, IFNAMSIZ - 1);
 	fcntl(fd, F_SETFL, flags | O_NONBLOCK);
 	fcntl(fd, F_SETFD, FD_CLOEXEC);
@@ -480,8 +481,6 @@ int peer_tap_open(struct peer **out, const struct peer_tap_options *o)
 	int err;
 
 	if (!t) {
-		if (!o->name)
-			close(o->fd);
 		log_err("tap: %s", strerror(ENOMEM));
 		return -ENOMEM;
 	}

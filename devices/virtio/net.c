@@ -94,6 +94,7 @@ static void tell_status(struct net *net)
 {
 	u16 status = net_status(net);
 
+	__atomic_store_n(&net->cable, net->plugged, __ATOMIC_RELAXED);
 	__atomic_store_n(&net->link, status & VIRTIO_NET_S_LINK_UP, __ATOMIC_RELAXED);
 	virtio_config_update(&net->v, CONFIG(status), &status, sizeof(status));
 }
@@ -170,9 +171,11 @@ static void net_driver_ok(struct virtio_dev *v)
 	u64 features = __atomic_load_n(&v->features, __ATOMIC_RELAXED);
 
 	forget_driver(net, !(features & NET_F(CTRL_VLAN)));
-	if (net_set_offloads(net, features & NET_GUEST_OFFLOADS))
+	if (net_set_offloads(net, features & NET_GUEST_OFFLOADS) && !net->refused_told) {
+		net->refused_told = true;
 		log_warn("virtio-net: the %s peer refuses the guest's offloads, so there are none",
 			 net->peer->ops->kind);
+	}
 }
 
 static void net_reset(struct virtio_dev *v)
@@ -481,7 +484,7 @@ static int net_init(struct net *net, const struct virtio_net_options *o)
 	net->antispoof = o->antispoof;
 	net->mtu = o->mtu;
 	net->poll_ns_max = o->poll_us * 1000ULL;
-	net->active = net->link = 1;
+	net->active = net->cable = net->link = 1;
 	net->plugged = net->peer_up = true;
 	net->filter_version = 1;
 	net_filter_reset(&net->filter, net->mac);

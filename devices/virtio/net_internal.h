@@ -169,13 +169,16 @@ struct net {
 	u32 npairs;
 	struct net_pair *pair;
 
+	bool refused_told; /* under v.lock: once, a guest must not fill the log */
+
 	struct iovec *ctrl_iov; /* the control queue's loop */
 	u32 nctrl_iov;
 
 	/* Atomic. */
 	u64 offloads; /* NET_GUEST_OFFLOADS that are on */
 	u32 active;   /* queue pairs that receive */
-	u32 link;     /* there is one */
+	u32 cable;    /* it is in: else nothing is received */
+	u32 link;     /* there is one: else nothing is sent */
 
 	/* Under `lock`. */
 	pthread_mutex_t lock;

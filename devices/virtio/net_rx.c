@@ -250,7 +250,8 @@ static bool acceptable(struct net_pair *p, const u8 *look, u32 len)
 	struct net *net = p->net;
 	struct net_rx *rx = &p->rx;
 
-	if (len < NET_ETH_LEN || !__atomic_load_n(&net->link, __ATOMIC_RELAXED) ||
+	/* What a peer had before its link went down, such as the end of a connection, still arrives. */
+	if (len < NET_ETH_LEN || !__atomic_load_n(&net->cable, __ATOMIC_RELAXED) ||
 	    !check_header(net, &rx->hdr) || !fits_mtu(net, &rx->hdr, look, len)) {
 		net_count(&rx->stats.dropped, 1);
 		return false;
@@ -383,8 +384,11 @@ u32 net_rx_run(struct net_pair *p, struct net_turn *t)
 
 	if (!rx->on)
 		return 0;
-	while (active(p) && !net_turn_over(t)) {
+	while (active(p)) {
+		/* Also when the turn is over: whether it waits for chains must be known before we rest. */
 		if (rx->held && !place_held(p))
+			break;
+		if (net_turn_over(t))
 			break;
 		gather(p, longest(p->net));
 		if (!rx->n || !receive_frame(p, t))

@@ -83,8 +83,9 @@ struct virtio_net_options {
 int virtio_net_create(struct virtio_dev **v, const struct machine_env *env,
 		      const struct virtio_options *o, const struct virtio_net_options *net);
 
-/* Plug the cable in or pull it out. The driver sees a link while it is in and the peer has one; without
- * one all frames are dropped. Main loop's thread. */
+/* Plug the cable in or pull it out. The driver sees a link while it is in and the peer has one. Without
+ * the cable all frames are dropped; without the peer's link, those that the driver sends. Main loop's
+ * thread. */
 void virtio_net_set_link(struct virtio_dev *v, bool up);
 
 /* Ask the driver to announce itself on the network (5.1.6.5.4), if it can. Main loop's thread. */

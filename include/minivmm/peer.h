@@ -37,8 +37,9 @@
 
 #define PEER_HDR_LEN   12
 #define PEER_PAIRS_MAX 8
-/* The longest frame with its header: one that the receiver is to segment. */
-#define PEER_FRAME_MAX (PEER_HDR_LEN + 14 + 65535)
+/* The longest frame with its header: one that the receiver is to segment, with a VLAN tag and by IPv6,
+ * which does not count its own 40 bytes. */
+#define PEER_FRAME_MAX (PEER_HDR_LEN + 14 + 4 + 40 + 65535)
 /* The most segments of a frame: fewer than IOV_MAX, so that a peer can add some. */
 #define PEER_IOV_MAX 1000
 
@@ -168,7 +169,7 @@ static inline void peer_destroy(struct peer *p)
 struct peer_tap_options {
 	const char
 		*name; /* of the interface: taken if it exists, else made, and removed at the end */
-	int fd;	       /* an open tap instead, if name is NULL; the peer's from now on */
+	int fd; /* an open tap instead, if name is NULL; the peer's from now on if it can be used */
 	u32 npairs;
 	u16 mtu; /* of one that is made, and at least that of one that exists; 0: any */
 };
@@ -196,9 +197,14 @@ struct peer_socket_options {
 };
 int peer_socket_open(struct peer **out, const struct peer_socket_options *o);
 
-/* Write what goes through in either direction to `path`, in pcap format. Takes `*p` over on success and
- * stands in front of it. */
+/*
+ * Write what goes through in either direction to `path`, in pcap format. Takes `*p` over on success and
+ * stands in front of it. The file is left as it is until peer_pcap_begin(p) is called, of the peer that
+ * peer_pcap() gave, once or several times: that empties it. Without that one that was not there before
+ * does not stay. Returns 0, or -EIO after a message. Any thread.
+ */
 int peer_pcap(struct peer **p, const char *path);
+int peer_pcap_begin(struct peer *p);
 
 /*
  * Limit what goes through, in each direction: `bytes` (of Ethernet frames) and `frames` a second, 0:

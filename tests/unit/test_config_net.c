@@ -210,6 +210,14 @@ START_TEST(each_device_has_its_own_address_and_name)
 	bad("--net user,mac=52:54:00:12:34:57 --net user", "give one of them another mac=");
 	bad("--net user,id=a --net user,id=a", "id=a is given twice");
 	good("--net user,id=a --net user,id=b");
+	bad("--net fd=7 --net user --net fd=7", "fd=7 is given twice; each device needs a tap");
+	good("--net fd=7 --net fd=8");
+	bad("--net tap=t,queues=2 --net tap=t,queues=2",
+	    "tap=t is given twice; each device needs a tap");
+	good("--net tap=t --net tap=u --net socket=t");
+	bad("--net user,pcap=f --net user,pcap=f",
+	    "pcap=f is given twice; each device needs a file");
+	good("--net user,pcap=f --net user,pcap=g");
 }
 
 Suite *config_net_suite(void)

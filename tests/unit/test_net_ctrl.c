@@ -588,6 +588,20 @@ START_TEST(the_link_goes_down_and_up)
 	net_rig_free(&n);
 }
 
+/* The other end said goodbye and left. */
+START_TEST(what_came_before_the_peers_link_went_down_arrives)
+{
+	start(_i, NET_ALL);
+	net_post(&n, NET_RX, 2000);
+	vdrv_settle(&n.d);
+	fake_peer_put(n.peer, 0, NULL, net_frame(1, 60), 60);
+	fake_peer_link(n.peer, false);
+	vdrv_settle(&n.d);
+	ck_assert_uint_eq(status(), 0);
+	net_expect(&n, NET_RX, 1, 60);
+	net_rig_free(&n);
+}
+
 START_TEST(the_driver_is_asked_to_announce_itself)
 {
 	start(_i, NET_ALL);
@@ -664,6 +678,7 @@ Suite *net_ctrl_suite(void)
 	TEST(a_chain_that_is_no_command_breaks_the_device);
 	TEST(a_turn_of_commands_is_bounded);
 	TEST(the_link_goes_down_and_up);
+	TEST(what_came_before_the_peers_link_went_down_arrives);
 	TEST(the_driver_is_asked_to_announce_itself);
 	suite_add_tcase(su, t);
 	return su;

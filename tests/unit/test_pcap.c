@@ -35,6 +35,7 @@ static void begin(u32 npairs)
 	stub = stub_peer_create(npairs);
 	p = &stub->peer;
 	ck_assert_int_eq(peer_pcap(&p, path), 0);
+	ck_assert_int_eq(peer_pcap_begin(p), 0);
 	peer_rig_begin(&r, p);
 	expect_silence();
 }
@@ -123,6 +124,67 @@ START_TEST(an_older_file_is_replaced)
 	read_file();
 	ck_assert_uint_eq(nfile, FILE_HEADER);
 	peer_rig_free(&r);
+}
+
+START_TEST(what_has_begun_goes_on)
+{
+	u32 at = FILE_HEADER;
+	u8 frame[60];
+
+	begin(1);
+	make_frame(frame, sizeof(frame), 1);
+	ck_assert_int_eq(peer_rig_send(&r, 0, frame, sizeof(frame)), 0);
+	ck_assert_int_eq(peer_pcap_begin(r.peer), 0); /* the guest's next life */
+	ck_assert_int_eq(peer_rig_send(&r, 0, frame, sizeof(frame)), 0);
+	read_file();
+	expect_record(&at, frame, sizeof(frame));
+	expect_record(&at, frame, sizeof(frame));
+	ck_assert_uint_eq(at, nfile);
+	peer_rig_free(&r);
+}
+
+/* Make a capture that never begins. */
+static void refuse(void)
+{
+	struct peer *p = &stub_peer_create(1)->peer;
+
+	ck_assert_int_eq(peer_pcap(&p, path), 0);
+	peer_destroy(p);
+}
+
+START_TEST(one_that_does_not_begin_leaves_nothing)
+{
+	struct stat st;
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	ck_assert_int_eq(write(fd, "old", 3), 3);
+	close(fd);
+	refuse();
+	ck_assert_int_eq(stat(path, &st), 0);
+	ck_assert_int_eq(st.st_size, 3);
+	unlink(path);
+	refuse();
+	ck_assert_int_lt(stat(path, &st), 0);
+	begin(1); /* one that has begun stays, though nothing went through */
+	peer_rig_free(&r);
+	ck_assert_int_eq(stat(path, &st), 0);
+	ck_assert_int_eq(st.st_size, FILE_HEADER);
+}
+
+START_TEST(a_file_of_another_is_not_removed)
+{
+	struct peer *p = &stub_peer_create(1)->peer;
+	struct stat st;
+	int fd;
+
+	unlink(path);
+	ck_assert_int_eq(peer_pcap(&p, path), 0);
+	unlink(path);
+	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	ck_assert_int_ge(fd, 0);
+	peer_destroy(p);
+	ck_assert_int_eq(stat(path, &st), 0);
+	close(fd);
 }
 
 START_TEST(a_frame_that_was_cut_off_is_as_it_was_received)
@@ -285,6 +347,9 @@ Suite *pcap_suite(void)
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, the_file_has_what_went_either_way);
 	tcase_add_test(t, an_older_file_is_replaced);
+	tcase_add_test(t, what_has_begun_goes_on);
+	tcase_add_test(t, one_that_does_not_begin_leaves_nothing);
+	tcase_add_test(t, a_file_of_another_is_not_removed);
 	tcase_add_test(t, a_frame_that_was_cut_off_is_as_it_was_received);
 	tcase_add_test(t, pairs_on_several_threads_do_not_mix);
 	tcase_add_test(t, a_full_disk_ends_the_capture_and_not_the_traffic);

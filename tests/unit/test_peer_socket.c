@@ -287,6 +287,25 @@ START_TEST(a_length_that_no_frame_has_ends_the_connection)
 	ck_assert_uint_eq(r.downs, ARRAY_SIZE(lengths) + 5 + 1);
 }
 
+START_TEST(who_sends_nonsense_again_and_again_does_not_fill_the_log)
+{
+	u8 wire[100];
+	u32 n = make_wire(wire, 60, 1), told = 0;
+
+	memset(wire + n, 0xff, LEN_SIZE);
+	for (u32 i = 0; i < 50; i++) {
+		int fd = come();
+
+		put(fd, wire, n + LEN_SIZE);
+		expect_frame(60, 1);
+		peer_rig_expect_none(&r, 0);
+		told += said_once("the other end sends no frames");
+		leave(fd);
+	}
+	ck_assert_uint_ge(told, 1);
+	ck_assert_uint_le(told, 16);
+}
+
 START_TEST(who_does_not_read_holds_us_up_and_loses_nothing)
 {
 	static u8 wire[ETH_MAX + LEN_SIZE], seen[ETH_MAX + LEN_SIZE];
@@ -653,6 +672,7 @@ Suite *peer_socket_suite(void)
 	tcase_add_test(t, the_longest_frame_passes_and_no_longer_one);
 	tcase_add_test(t, what_is_too_short_for_a_frame_is_none);
 	tcase_add_test(t, a_length_that_no_frame_has_ends_the_connection);
+	tcase_add_test(t, who_sends_nonsense_again_and_again_does_not_fill_the_log);
 	tcase_add_test(t, who_does_not_read_holds_us_up_and_loses_nothing);
 	tcase_add_test(t, with_nobody_there_frames_are_dropped);
 	tcase_add_test(t, the_link_is_up_while_somebody_is_there);
