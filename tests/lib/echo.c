@@ -72,7 +72,8 @@ static void echo_serve(struct virtio_dev *v, struct virtio_queue *q)
 			s->c = (struct vq_chain){ .iov = s->iov, .max = SEGMENTS };
 			if (vq_get(&q->vq, &s->c) <= 0)
 				break;
-			if (__atomic_load_n(&e->hold, __ATOMIC_SEQ_CST)) {
+			/* Behind one that is held all are, or it could not be given back. */
+			if (*n || __atomic_load_n(&e->hold, __ATOMIC_SEQ_CST)) {
 				(*n)++;
 				count(&e->nheld, 1);
 			} else {
