@@ -99,7 +99,7 @@ static void check_device(const char *path, const char *used_for, const char *abs
 static void check_vdpa(void)
 {
 	if (access("/dev/vhost-vdpa-0", F_OK) == 0)
-		check_device("/dev/vhost-vdpa-0", "datapath=vhost-vdpa", "");
+		check_device("/dev/vhost-vdpa-0", "vDPA data paths (to come)", "");
 	else
 		no("vhost-vdpa", "no /dev/vhost-vdpa-*",
 		   "modprobe vhost_vdpa (Linux 6.3 or newer on Debian) and make a device: vdpa dev "
@@ -188,7 +188,7 @@ int check_run(int argc, char **argv)
 	printf("For data paths and options:\n");
 	check_device("/dev/net/tun", "tap networking", "modprobe tun");
 	check_slirp();
-	check_device("/dev/vhost-net", "datapath=vhost-net", "modprobe vhost_net");
+	check_device("/dev/vhost-net", "vhost data paths (to come)", "modprobe vhost_net");
 	check_vdpa();
 	check_hugepages();
 	check_shmem_huge();
