@@ -18,6 +18,7 @@
  * waits.
  */
 #include "minivmm/log.h"
+#include "minivmm/unix_socket.h"
 #include "vmm/stream_kind.h"
 
 #include <errno.h>
@@ -25,9 +26,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/timerfd.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #define BACKLOG	 8
@@ -135,77 +134,33 @@ static const struct stream_kind unix_kind = {
 	.input_ended = unix_input_ended,
 };
 
-/* Is the socket file at `addr` one that nobody listens on? 0: yes. */
-static int check_stale(const struct sockaddr_un *addr)
-{
-	struct stat st;
-	int fd, err;
-
-	if (lstat(addr->sun_path, &st) < 0)
-		return -errno;
-	if (!S_ISSOCK(st.st_mode))
-		return -EEXIST;
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return -errno;
-	err = connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) < 0 ? -errno : 0;
-	close(fd);
-	return err == -ECONNREFUSED ? 0 : -EADDRINUSE;
-}
-
 static int listen_at(struct stream *s, const struct sockaddr_un *addr)
 {
-	const struct sockaddr *sa = (const struct sockaddr *)addr;
-	int err;
+	int err, fd = unix_listen(addr, BACKLOG);
 
-	s->door.fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (s->door.fd < 0)
-		return -errno;
-	err = bind(s->door.fd, sa, sizeof(*addr)) < 0 ? -errno : 0;
-	if (err == -EADDRINUSE) {
-		err = check_stale(addr);
-		if (err)
-			return err;
+	if (fd < 0)
+		return fd;
+	s->door.fd = fd;
+	err = stream_owns_path(s, addr->sun_path);
+	if (err) {
 		unlink(addr->sun_path);
-		err = bind(s->door.fd, sa, sizeof(*addr)) < 0 ? -errno : 0;
-	}
-	if (!err)
-		err = stream_owns_path(s, addr->sun_path);
-	if (!err && listen(s->door.fd, BACKLOG) < 0)
-		err = -errno;
-	if (err)
 		return err;
+	}
 	s->later.ready = later_ready;
 	s->later.fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
 	err = s->later.fd < 0 ? -errno : loop_add(s->loop, &s->later, EPOLLIN);
 	return err ? err : stream_kind_init(s, &unix_kind);
 }
 
-static const char *mend(int err)
-{
-	switch (err) {
-	case -ENAMETOOLONG:
-		return "; a socket's path has at most 107 bytes";
-	case -EADDRINUSE:
-		return "; another program listens there: end it, or choose another path";
-	case -EEXIST:
-		return " and is no socket; remove it, or choose another path";
-	default:
-		return "";
-	}
-}
-
 int stream_open_unix(struct stream *s, const char *path)
 {
-	struct sockaddr_un addr = { .sun_family = AF_UNIX };
-	int err = -ENAMETOOLONG;
+	struct sockaddr_un addr;
+	int err = unix_address(&addr, path);
 
-	if (strlen(path) < sizeof(addr.sun_path)) {
-		strcpy(addr.sun_path, path);
+	if (!err)
 		err = listen_at(s, &addr);
-	}
 	if (err) {
-		log_err("%s: %s%s", path, strerror(-err), mend(err));
+		log_err("%s: %s%s", path, strerror(-err), unix_mend(err));
 		stream_close(s);
 	}
 	return err;

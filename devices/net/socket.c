@@ -25,6 +25,7 @@
  */
 #include "devices/net/frame.h"
 #include "minivmm/log.h"
+#include "minivmm/unix_socket.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -37,7 +38,6 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/timerfd.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #define BACKLOG	 8
@@ -536,60 +536,28 @@ static void retry_ready(struct loop_fd *lf, u32 events)
 
 /* ---- making it, and its end ---- */
 
-/* Is the socket file at `addr` one that nobody listens on? 0: yes. */
-static int check_stale(const struct sockaddr_un *addr)
-{
-	struct stat st;
-	int fd, err;
-
-	if (lstat(addr->sun_path, &st) < 0)
-		return -errno;
-	if (!S_ISSOCK(st.st_mode))
-		return -EEXIST;
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return -errno;
-	err = connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) < 0 ? -errno : 0;
-	close(fd);
-	return err == -ECONNREFUSED ? 0 : -EADDRINUSE;
-}
-
 static int serve(struct sock *s)
 {
-	const struct sockaddr *sa = (const struct sockaddr *)&s->addr;
+	int fd = unix_listen(&s->addr, BACKLOG);
 	struct stat st;
-	int err;
 
-	s->door.fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (s->door.fd < 0)
-		return -errno;
-	err = bind(s->door.fd, sa, sizeof(s->addr)) < 0 ? -errno : 0;
-	if (err == -EADDRINUSE) {
-		err = check_stale(&s->addr);
-		if (err)
-			return err;
-		unlink(s->addr.sun_path);
-		err = bind(s->door.fd, sa, sizeof(s->addr)) < 0 ? -errno : 0;
-	}
-	if (err)
-		return err;
+	if (fd < 0)
+		return fd;
+	s->door.fd = fd;
 	if (lstat(s->addr.sun_path, &st) < 0)
 		return -errno;
 	s->path_dev = st.st_dev;
 	s->path_ino = st.st_ino;
-	if (listen(s->door.fd, BACKLOG) < 0)
-		return -errno;
 	watch_door(s, true);
 	return 0;
 }
 
 static int begin(struct sock *s, const struct peer_socket_options *o)
 {
-	int err;
+	int err = unix_address(&s->addr, o->path);
 
-	if (strlen(o->path) >= sizeof(s->addr.sun_path))
-		return -ENAMETOOLONG;
-	strcpy(s->addr.sun_path, o->path);
+	if (err)
+		return err;
 	s->in = malloc(IN_SIZE);
 	s->rest = malloc(LEN_SIZE + FRAME_ETH_MAX);
 	if (!s->in || !s->rest)
@@ -660,21 +628,9 @@ static const struct peer_ops sock_ops = {
 
 static const char *mend(int err, bool server)
 {
-	switch (err) {
-	case -ENAMETOOLONG:
-		return "; a socket's path has at most 107 bytes";
-	case -EADDRINUSE:
-		return "; another program listens there: end it, or choose another path";
-	case -EEXIST:
-		return " and is no socket; remove it, or choose another path";
-	case -ENOENT:
-	case -ECONNREFUSED:
-		return server ? ""
-			      : "; nobody listens there: start the other end first, or give "
-				"server=on";
-	default:
-		return "";
-	}
+	if (!server && (err == -ENOENT || err == -ECONNREFUSED))
+		return "; nobody listens there: start the other end first, or give server=on";
+	return unix_mend(err);
 }
 
 int peer_socket_open(struct peer **out, const struct peer_socket_options *o)
@@ -688,7 +644,6 @@ int peer_socket_open(struct peer **out, const struct peer_socket_options *o)
 	}
 	s->peer = (struct peer){ .ops = &sock_ops, .npairs = 1, .queue = sock_queue };
 	s->queue.peer = &s->peer;
-	s->addr.sun_family = AF_UNIX;
 	s->server = o->server;
 	s->main_loop = o->loop;
 	s->told_up = true; /* as the device takes it to be */

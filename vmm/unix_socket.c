@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: MIT
+/*
+ * unix_socket.c - see unix_socket.h.
+ *
+ * A socket file outlives who made it. Whether it is still in use is known by connecting to it.
+ */
+#include "minivmm/unix_socket.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+int unix_address(struct sockaddr_un *addr, const char *path)
+{
+	*addr = (struct sockaddr_un){ .sun_family = AF_UNIX };
+	if (strlen(path) >= sizeof(addr->sun_path))
+		return -ENAMETOOLONG;
+	strcpy(addr->sun_path, path);
+	return 0;
+}
+
+static int new_socket(void)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	return fd < 0 ? -errno : fd;
+}
+
+/* Is the socket file at `addr` one that nobody listens on? 0: yes. */
+static int check_stale(const struct sockaddr_un *addr)
+{
+	struct stat st;
+	int fd, err;
+
+	if (lstat(addr->sun_path, &st) < 0)
+		return -errno;
+	if (!S_ISSOCK(st.st_mode))
+		return -EEXIST;
+	fd = new_socket();
+	if (fd < 0)
+		return fd;
+	err = connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) < 0 ? -errno : 0;
+	close(fd);
+	return err == -ECONNREFUSED ? 0 : -EADDRINUSE;
+}
+
+static int bind_to(int fd, const struct sockaddr_un *addr)
+{
+	const struct sockaddr *sa = (const struct sockaddr *)addr;
+	int err = bind(fd, sa, sizeof(*addr)) < 0 ? -errno : 0;
+
+	if (err != -EADDRINUSE)
+		return err;
+	err = check_stale(addr);
+	if (err)
+		return err;
+	unlink(addr->sun_path);
+	return bind(fd, sa, sizeof(*addr)) < 0 ? -errno : 0;
+}
+
+int unix_listen(const struct sockaddr_un *addr, int backlog)
+{
+	int fd = new_socket(), err;
+
+	if (fd < 0)
+		return fd;
+	err = bind_to(fd, addr);
+	if (!err && listen(fd, backlog) < 0) {
+		err = -errno;
+		unlink(addr->sun_path);
+	}
+	if (err) {
+		close(fd);
+		return err;
+	}
+	return fd;
+}
+
+const char *unix_mend(int err)
+{
+	switch (err) {
+	case -ENAMETOOLONG:
+		return "; a socket's path has at most 107 bytes";
+	case -EADDRINUSE:
+		return "; another program listens there: end it, or choose another path";
+	case -EEXIST:
+		return " and is no socket; remove it, or choose another path";
+	default:
+		return "";
+	}
+}
