@@ -64,12 +64,13 @@ static void start_on_loop(void *arg)
 		kick_ready(&q->kick, EPOLLIN);
 }
 
-int inproc_start(struct virtio_queue *q, const struct vq_cfg *cfg, struct vq_pos pos)
+static int inproc_start(struct datapath *d, struct virtio_queue *q, const struct vq_cfg *cfg,
+			struct vq_pos pos)
 {
 	struct transfer t = { .q = q, .cfg = cfg, .pos = pos };
 
+	(void)d;
 	loop_call(q->loop, start_on_loop, &t);
-	q->running = !t.err;
 	return t.err;
 }
 
@@ -84,11 +85,19 @@ static void stop_on_loop(void *arg)
 	t->pos = vq_stop(&q->vq);
 }
 
-struct vq_pos inproc_stop(struct virtio_queue *q)
+static struct vq_pos inproc_stop(struct datapath *d, struct virtio_queue *q)
 {
 	struct transfer t = { .q = q };
 
+	(void)d;
 	loop_call(q->loop, stop_on_loop, &t);
-	q->running = false;
 	return t.pos;
 }
+
+static const struct datapath_ops inproc_ops = {
+	.name = "inproc",
+	.start = inproc_start,
+	.stop = inproc_stop,
+};
+
+struct datapath inproc_path = { .ops = &inproc_ops, .queues = ~0ULL };

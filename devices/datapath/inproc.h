@@ -11,17 +11,16 @@
 #ifndef DEVICES_DATAPATH_INPROC_H
 #define DEVICES_DATAPATH_INPROC_H
 
+#include "minivmm/datapath.h"
 #include "minivmm/loop.h"
 #include "minivmm/virtio.h"
 
 /*
- * Serve q->vq from q->loop: watch q->kickfd, call ops->serve() at each kick and once now. A broken
- * ring is reported by virtio_needs_reset(). Returns 0 or what vq_start() or loop_add() refused.
+ * Its start() serves q->vq from q->loop: it watches q->kickfd, calls ops->serve() at each kick and once at
+ * the start, and fails as vq_start() and loop_add() do. A broken ring is reported by virtio_needs_reset().
+ * stop() brings the queue to rest by ops->quiesce(). One for all devices.
  */
-int inproc_start(struct virtio_queue *q, const struct vq_cfg *cfg, struct vq_pos pos);
-
-/* Bring the queue to rest (ops->quiesce()) and return where it stands. */
-struct vq_pos inproc_stop(struct virtio_queue *q);
+extern struct datapath inproc_path;
 
 /* After chains were put outside of serve(), e.g. on a completion: report a ring that broke. Queue's
  * loop. */

@@ -11,7 +11,7 @@
  *	└──────────── 0 is written <────── NEEDS_RESET <─────┘
  *
  * Only a reset clears a bit. Before DRIVER_OK a queue is but a few registers; then each enabled one is
- * started on its loop, by the in-process data path (devices/datapath/inproc.c). A reset first brings
+ * started by its data path (datapath.h). A reset first brings
  * all queues to rest and then lets the status read 0: nothing touches guest memory from then on.
  *
  * Whatever is wrong with a queue's registers is found when it starts, and is a DEVICE_NEEDS_RESET.
@@ -20,6 +20,7 @@
  */
 #include "minivmm/virtio.h"
 #include "devices/datapath/inproc.h"
+#include "minivmm/datapath.h"
 #include "minivmm/devices.h"
 #include "minivmm/log.h"
 
@@ -97,8 +98,15 @@ int virtio_dev_init(struct virtio_dev *v, const struct virtio_ops *ops,
 	return 0;
 }
 
+void virtio_set_path(struct virtio_dev *v, struct datapath *path)
+{
+	v->path = path;
+	v->offered = path->ops->features(path, v->offered);
+}
+
 void virtio_dev_destroy(struct virtio_dev *v)
 {
+	datapath_destroy(v->path);
 	for (u32 i = 0; i < v->nqueues; i++)
 		close(v->queue[i].kickfd);
 	free(v->queue);
@@ -186,10 +194,18 @@ void virtio_needs_reset(struct virtio_dev *v, const char *why)
 			 v->ops->name, why);
 }
 
+static struct datapath *path_of(const struct virtio_queue *q)
+{
+	struct datapath *path = q->dev->path;
+
+	return path && (path->queues >> q->index & 1) ? path : &inproc_path;
+}
+
 /* Start an enabled queue at q->pos. */
 static void queue_start(struct virtio_queue *q)
 {
 	struct virtio_dev *v = q->dev;
+	struct datapath *path = path_of(q);
 	struct vq_cfg cfg = {
 		.size = q->size,
 		.packed = virtio_has_feature(v, VIRTIO_F_RING_PACKED),
@@ -205,7 +221,8 @@ static void queue_start(struct virtio_queue *q)
 
 	if (v->paused)
 		return;
-	err = inproc_start(q, &cfg, q->pos);
+	err = path->ops->start(path, q, &cfg, q->pos);
+	q->running = !err;
 	if (err) {
 		snprintf(why, sizeof(why), "queue %u: %s", q->index,
 			 err == -EINVAL	  ? "bad size"
@@ -217,8 +234,12 @@ static void queue_start(struct virtio_queue *q)
 
 static void queue_stop(struct virtio_queue *q)
 {
-	if (q->running)
-		q->pos = inproc_stop(q);
+	struct datapath *path = path_of(q);
+
+	if (!q->running)
+		return;
+	q->pos = path->ops->stop(path, q);
+	q->running = false;
 }
 
 /* The first start since the driver set the queue up. */
@@ -253,6 +274,10 @@ static void driver_ok(struct virtio_dev *v)
 		return;
 	if (!(status & VIRTIO_CONFIG_S_FEATURES_OK)) {
 		virtio_needs_reset(v, "DRIVER_OK without FEATURES_OK");
+		return;
+	}
+	if (v->path && v->path->ops->prepare && v->path->ops->prepare(v->path, v->features)) {
+		virtio_needs_reset(v, "its data path can't be prepared");
 		return;
 	}
 	if (v->ops->driver_ok)

@@ -37,6 +37,7 @@
 #define VIRTIO_ISR_QUEUE  1
 #define VIRTIO_ISR_CONFIG 2
 
+struct datapath;
 struct virtio_dev;
 struct virtio_queue;
 
@@ -113,6 +114,7 @@ struct virtio_dev {
 	u32 config_len; /* bytes of configuration space */
 	struct virtio_queue *queue;
 	struct irq *config_irq; /* the transport's, from virtio_attach() on */
+	struct datapath *path;	/* who serves path->queues; NULL: all are served in-process */
 
 	/* Under `lock`. */
 	pthread_mutex_t lock;
@@ -144,6 +146,12 @@ int virtio_dev_init(struct virtio_dev *v, const struct virtio_ops *ops,
 		    const struct machine_env *env, const struct virtio_options *o, u32 nqueues,
 		    u16 queue_size, u32 config_len);
 void virtio_dev_destroy(struct virtio_dev *v);
+
+/*
+ * Have the queues of `path` served by it; the device offers only what `path` can serve, too, and destroys it
+ * at its end. After the type has added its features, before virtio_attach().
+ */
+void virtio_set_path(struct virtio_dev *v, struct datapath *path);
 
 /* Has the driver accepted feature `bit`? From driver_ok() on; any thread until reset. */
 static inline bool virtio_has_feature(const struct virtio_dev *v, u32 bit)

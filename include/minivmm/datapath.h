@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * datapath.h - who serves the rings of a virtio device.
+ *
+ *	registers, features, configuration space, control queue	devices/virtio/: always ours
+ *	   │ struct vq_cfg, struct vq_pos, kick and call eventfd
+ *	data path	inproc		an event loop of ours		devices/datapath/inproc.c
+ *			vhost-net	a worker of the kernel's	devices/datapath/vhost_net.c
+ *
+ * A ring is four facts: where it lies (cfg), how far both sides are (pos), the eventfd that the driver
+ * kicks (q->kickfd) and the one that calls the driver (irq_fd(q->call)). Every data path starts from
+ * those four and gives `pos` back, so that any other can go on from there.
+ *
+ * A data path serves some of the queues of one device; the others, such as the control queue, are served
+ * in-process.
+ *
+ * Threads: all functions are called under the device's lock, on a vCPU's thread or the main loop's; never
+ * on an event loop that serves queues.
+ */
+#ifndef MINIVMM_DATAPATH_H
+#define MINIVMM_DATAPATH_H
+
+#include "minivmm/base.h"
+#include "minivmm/vq.h"
+
+struct datapath;
+struct virtio_queue;
+
+struct datapath_ops {
+	const char *name; /* "vhost-net" */
+	/* Which of the features `offered` it can serve. Asked once, at the device's creation. */
+	u64 (*features)(struct datapath *d, u64 offered);
+	/*
+	 * The driver has accepted `features` and is ready: hand them and the guest's memory over. Touches no
+	 * ring. May be called again, while no queue runs. Returns 0 or -errno after a line in the log; then
+	 * nothing has changed. NULL: nothing to prepare.
+	 */
+	int (*prepare)(struct datapath *d, u64 features);
+	/*
+	 * Serve queue `q`, which does not run, from `pos` on. All or nothing: returns 0 or -errno. -EINVAL
+	 * and -EFAULT: the driver's set-up of the queue is wrong.
+	 */
+	int (*start)(struct datapath *d, struct virtio_queue *q, const struct vq_cfg *cfg,
+		     struct vq_pos pos);
+	/* Stop a queue that runs: on return nothing is in flight, nothing touches guest memory for it, and
+	 * the position is final. */
+	struct vq_pos (*stop)(struct datapath *d, struct virtio_queue *q);
+	/*
+	 * Mark each page of 4 KiB that is written from now on in `log`, a bit a page by guest physical
+	 * address, `size` bytes, set atomically; NULL: no longer. The log outlives this until then. Returns 0
+	 * or -errno. NULL: it can't.
+	 */
+	int (*log_dirty)(struct datapath *d, void *log, u64 size);
+	/* Free it. None of its queues runs. NULL: nothing to free. */
+	void (*destroy)(struct datapath *d);
+};
+
+/* A kind of data path embeds it. Fixed after creation. */
+struct datapath {
+	const struct datapath_ops *ops;
+	u64 queues; /* bit i: it serves queue i */
+};
+
+/* NULL is allowed. */
+static inline void datapath_destroy(struct datapath *d)
+{
+	if (d && d->ops->destroy)
+		d->ops->destroy(d);
+}
+
+#endif
