@@ -155,7 +155,8 @@ struct vhost_user_msg {
 	u32 nfds;
 };
 
-#define VHOST_USER_HDR_LEN     sizeof(struct vhost_user_hdr)
-#define VHOST_USER_PAYLOAD_MAX (offsetof(struct vhost_user_msg, fd) - offsetof(struct vhost_user_msg, num))
+#define VHOST_USER_HDR_LEN sizeof(struct vhost_user_hdr)
+#define VHOST_USER_PAYLOAD_MAX \
+	(offsetof(struct vhost_user_msg, fd) - offsetof(struct vhost_user_msg, num))
 
 #endif

@@ -446,6 +446,7 @@ static void pair_destroy(struct net_pair *p)
 		loop_call(p->peer->loop, detach, p->peer);
 	net_rx_free(&p->rx);
 	net_tx_free(&p->tx);
+	pthread_mutex_destroy(&p->receiving);
 }
 
 static void net_destroy(struct virtio_dev *v)
@@ -494,6 +495,8 @@ static int net_init(struct net *net, const struct virtio_net_options *o)
 	net->pair = calloc(net->npairs, sizeof(*net->pair));
 	if (!net->ctrl_iov || !net->pair)
 		return -ENOMEM;
+	for (u32 i = 0; i < net->npairs; i++)
+		pthread_mutex_init(&net->pair[i].receiving, NULL);
 	net->peer->owner = net;
 	net->peer->link_changed = peer_link_changed;
 	for (u32 i = 0; !err && i < net->npairs; i++)

@@ -168,6 +168,12 @@ static bool set_pairs(struct net *net, u8 command, struct cursor *c)
 		return false;
 	/* Pairs with active() in net_rx.c. */
 	__atomic_store_n(&net->active, n, __ATOMIC_RELEASE);
+	/* "The device MUST NOT queue packets on receive queues greater than virtqueue_pairs once it has placed
+	 * the command in a used buffer": what is still under way ends before. */
+	for (u32 i = n; i < old; i++) {
+		pthread_mutex_lock(&net->pair[i].receiving);
+		pthread_mutex_unlock(&net->pair[i].receiving);
+	}
 	for (u32 i = old; i < n; i++)
 		virtio_queue_kick(&net->v, 2 * i);
 	return true;

@@ -151,6 +151,9 @@ struct net_pair {
 	u32 index;
 	struct peer_queue *peer;
 	u32 want; /* what the peer has been asked for */
+	/* Held while frames are received: who takes it after net->active has changed knows that the pair
+	 * goes by it. Nothing is waited for behind it. */
+	pthread_mutex_t receiving;
 	struct net_rx rx;
 	struct net_tx tx;
 

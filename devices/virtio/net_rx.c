@@ -384,6 +384,7 @@ u32 net_rx_run(struct net_pair *p, struct net_turn *t)
 
 	if (!rx->on)
 		return 0;
+	pthread_mutex_lock(&p->receiving);
 	while (active(p)) {
 		/* Also when the turn is over: whether it waits for chains must be known before we rest. */
 		if (rx->held && !place_held(p))
@@ -397,6 +398,7 @@ u32 net_rx_run(struct net_pair *p, struct net_turn *t)
 			publish(rx);
 	}
 	publish(rx);
+	pthread_mutex_unlock(&p->receiving);
 	return done;
 }
 

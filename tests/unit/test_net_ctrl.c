@@ -342,6 +342,41 @@ START_TEST(pairs_are_set)
 	net_rig_free(&n);
 }
 
+/* 5.1.6.5.6: with the answer it is certain that a pair that was turned off gets nothing any more. So while
+ * one is receiving there is none. */
+START_TEST(pairs_are_off_before_the_answer)
+{
+	struct ring_buf buf[2];
+	u64 command;
+	u32 written;
+	u8 *p;
+
+	net_rig_init(&n, FORMAT(_i));
+	n.o.npairs = 2;
+	vdrv_threads(&n.d);
+	net_rig_plug(&n);
+	vdrv_start(&n.d, NET_ALL);
+	ck_assert_uint_eq(net_command_on(&n, 4, 4, 0, "\2\0", 2, 0), OK);
+
+	command = vdrv_alloc(&n.d, 5);
+	p = vdrv_ptr(&n.d, command, 5);
+	memcpy(p, "\4\0\1\0\xee", 5);
+	buf[0] = (struct ring_buf){ command, 4 };
+	buf[1] = (struct ring_buf){ command + 4, 1 };
+	pthread_mutex_lock(&net_of(n.d.v)->pair[1].receiving);
+	vdrv_submit(&n.d, 4, buf, 1, 1);
+	while (__atomic_load_n(&net_of(n.d.v)->active, __ATOMIC_ACQUIRE) != 1)
+		vdrv_settle(&n.d);
+	for (u32 k = 0; k < 40; k++) {
+		vdrv_settle(&n.d);
+		ck_assert_uint_eq(__atomic_load_n(&p[4], __ATOMIC_ACQUIRE), 0xee);
+	}
+	pthread_mutex_unlock(&net_of(n.d.v)->pair[1].receiving);
+	vdrv_wait(&n.d, 4, &written);
+	ck_assert_uint_eq(p[4], OK);
+	net_rig_free(&n);
+}
+
 START_TEST(without_multiqueue_the_third_queue_is_the_control_queue)
 {
 	net_rig_init(&n, FORMAT(_i));
@@ -668,6 +703,7 @@ Suite *net_ctrl_suite(void)
 	t = tcase_create("commands");
 	tcase_set_timeout(t, 60);
 	TEST(pairs_are_set);
+	TEST(pairs_are_off_before_the_answer);
 	TEST(without_multiqueue_the_third_queue_is_the_control_queue);
 	TEST(offloads_are_set);
 	TEST(a_frame_that_waits_is_dropped_if_its_offload_goes);
