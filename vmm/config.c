@@ -101,7 +101,7 @@ static const char help_text[] =
 	"shows the keys, Ctrl-A Ctrl-A sends Ctrl-A to the guest.\n"
 	"\n"
 	"Signals: SIGTERM, SIGINT and SIGHUP press the guest's power button; a second one stops\n"
-	"the machine at once.\n"
+	"the machine at once. SIGUSR1 logs what the network devices' queues have done.\n"
 	"\n"
 	"Environment: MINIVMM_DATA  directory with minivmm's initramfs files\n"
 	"\n"

@@ -82,6 +82,10 @@ static void signals_ready(struct loop_fd *lf, u32 events)
 		machine_window_changed(m);
 		return;
 	}
+	if (info.ssi_signo == SIGUSR1) {
+		machine_report_net(m);
+		return;
+	}
 	if (m->signal) {
 		m->signal = info.ssi_signo;
 		machine_end(m, END_KILLED);
@@ -139,6 +143,7 @@ static int watch_signals(struct machine *m)
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGUSR1);
 	sigaddset(&set, SIGWINCH);
 	m->signals = (struct loop_fd){ .fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK),
 				       .ready = signals_ready };

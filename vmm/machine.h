@@ -48,6 +48,10 @@ struct machine {
 	struct peer
 		*capture[CONFIG_DEVICES_MAX]; /* the captures of network devices, which own them */
 	u32 ncaptures;
+	struct virtio_dev
+		*net[CONFIG_DEVICES_MAX]; /* the network devices, and what they are called */
+	const struct net_config *net_config[CONFIG_DEVICES_MAX];
+	u32 nnets;
 	struct virtio_dev *window; /* the console on our terminal, or NULL */
 	struct stream *window_stream;
 	u32 niothreads;
@@ -68,7 +72,7 @@ struct machine {
 
 /*
  * Run the guest that `cfg` describes until it ends, through all its reboots. The calling thread
- * becomes the main loop's. SIGTERM, SIGINT, SIGHUP and SIGWINCH must be blocked.
+ * becomes the main loop's. SIGTERM, SIGINT, SIGHUP, SIGUSR1 and SIGWINCH must be blocked.
  * Returns the process's exit status, as the manual has it.
  */
 int machine_run(const struct config *cfg);
@@ -104,6 +108,9 @@ int machine_create_net(struct machine *m, const struct device_config *d,
 /* All has been made, the guest is about to run: the captures begin, if they have not before. Returns 0,
  * or -errno after a message. */
 int machine_begin_captures(struct machine *m);
+
+/* Log what the network devices' queues have done. Main loop's thread. */
+void machine_report_net(struct machine *m);
 
 /* Tell the console on our terminal how large the window is now. Main loop's thread. */
 void machine_window_changed(struct machine *m);

@@ -33,7 +33,7 @@ static void fill_standard_fds(void)
  */
 static void block_signals(void)
 {
-	static const int signals[] = { SIGTERM, SIGINT, SIGHUP, SIGWINCH };
+	static const int signals[] = { SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGWINCH };
 	struct sigaction sa;
 	sigset_t set;
 
