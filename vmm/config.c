@@ -69,6 +69,8 @@ static const char help_text[] =
 	"                        minivmm, QEMU (-netdev stream) or passt. Settings:\n"
 	"                        mac=ADDRESS (default 52:54:00:12:34:56 and on), id=NAME,\n"
 	"                        mtu=N, queues=N (pairs, 1 to 8, of a tap), link=up|down,\n"
+	"                        datapath=inproc|vhost-net (who moves a tap's frames: minivmm\n"
+	"                        or the kernel),\n"
 	"                        antispoof=on|off (only frames from mac leave the guest),\n"
 	"                        rate=N and pps=N (bits and frames a second in each direction,\n"
 	"                        with K, M, G: thousands, ...), burst=SIZE (bytes at once),\n"
