@@ -188,7 +188,7 @@ int check_run(int argc, char **argv)
 	printf("For data paths and options:\n");
 	check_device("/dev/net/tun", "tap networking", "modprobe tun");
 	check_slirp();
-	check_device("/dev/vhost-net", "vhost data paths (to come)", "modprobe vhost_net");
+	check_device("/dev/vhost-net", "--net tap=NAME,datapath=vhost-net", "modprobe vhost_net");
 	check_vdpa();
 	check_hugepages();
 	check_shmem_huge();

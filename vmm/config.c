@@ -70,6 +70,8 @@ static const char help_text[] =
 	"                        mac=ADDRESS (default 52:54:00:12:34:56 and on), id=NAME,\n"
 	"                        mtu=N (68 to 65535; user: to 65521), link=up|down,\n"
 	"                        queues=N (pairs, 1 to 8, of a tap),\n"
+	"                        datapath=inproc|vhost-net (who moves a tap's frames: minivmm\n"
+	"                        or the kernel),\n"
 	"                        antispoof=on|off (only frames from mac leave the guest),\n"
 	"                        rate=N and pps=N (bits and frames a second in each direction,\n"
 	"                        with K, M, G: thousands, ...), burst=SIZE (bytes at once),\n"

@@ -46,6 +46,7 @@ struct net_config {
 	enum net_peer peer;
 	const char *target; /* tap: name; socket: path */
 	u32 fd;
+	u32 datapath;		    /* enum net_datapath */
 	bool server;		    /* socket */
 	bool restricted;	    /* user */
 	struct subopt_list hostfwd; /* user */
@@ -64,6 +65,7 @@ struct net_config {
 	bool csum, tso, uso, mrg; /* offered if the peer can */
 };
 
+enum net_datapath { NET_INPROC, NET_VHOST_NET };
 enum net_duplex { NET_DUPLEX_UNKNOWN, NET_DUPLEX_HALF, NET_DUPLEX_FULL };
 
 struct device_config {

@@ -21,6 +21,7 @@
 static const struct subopt net_subopts[] = {
 	STRING("id", net.id),
 	STRING("mac", net.mac_text),
+	CHOICE("datapath", net.datapath, "inproc|vhost-net"),
 	{ .name = "queues", .type = SUBOPT_NUMBER, TO(queues), .min = 1, .max = PEER_PAIRS_MAX },
 	{ .name = "mtu", .type = SUBOPT_NUMBER, TO(net.mtu), .min = MTU_MIN, .max = 65535 },
 	CHOICE("link", net.link_down, "up|down"),
@@ -197,6 +198,44 @@ static int check_peer(const struct device_config *d)
 	return 0;
 }
 
+/* The kernel moves the frames: nothing of ours can look at them. */
+static int check_vhost_net(const struct device_config *d)
+{
+	const struct net_config *net = &d->net;
+	const struct {
+		bool given;
+		const char *name;
+	} ours[] = {
+		{ net->pcap, "pcap=" },	      { net->bits, "rate=" },
+		{ net->frames, "pps=" },      { net->antispoof, "antispoof=on" },
+		{ net->poll_us, "poll-us=" },
+	};
+
+	if (net->datapath != NET_VHOST_NET)
+		return 0;
+	if (net->peer != NET_TAP && net->peer != NET_FD) {
+		log_err("--net: datapath=vhost-net is for tap=NAME or fd=N; with user and "
+			"socket=PATH "
+			"use datapath=inproc");
+		return -EINVAL;
+	}
+	if (d->packed) {
+		log_err("--net: packed=on: vhost-net has no packed rings; use packed=off, or "
+			"datapath=inproc");
+		return -EINVAL;
+	}
+	for (u32 i = 0; i < ARRAY_SIZE(ours); i++) {
+		if (ours[i].given) {
+			log_err("--net: %s is not for datapath=vhost-net, where the kernel moves "
+				"the "
+				"frames; use datapath=inproc",
+				ours[i].name);
+			return -EINVAL;
+		}
+	}
+	return 0;
+}
+
 static u32 count_nets(const struct config *cfg)
 {
 	u32 n = 0;
@@ -220,6 +259,8 @@ int config_net(struct config *cfg, const char *arg)
 		err = subopts_parse("net", text, net_subopts, d);
 	if (!err)
 		err = check_peer(d);
+	if (!err)
+		err = check_vhost_net(d);
 	if (!err)
 		err = set_mac(&d->net, count_nets(cfg) - 1);
 	return err ? err : check_unique(cfg, &d->net);

@@ -3,6 +3,7 @@
  * machine_net.c - a network device: what it is connected to, what stands in between, the device.
  *
  *	virtio-net ── [pcap] ── [rate] ── tap, user, socket
+ *	    └──────── vhost-net ─────────── tap
  */
 #include "minivmm/devices.h"
 #include "minivmm/log.h"
@@ -87,6 +88,21 @@ static u64 features_off(const struct net_config *cfg)
 	return off;
 }
 
+/* Have somebody else move the frames, if that is wanted. */
+static int set_path(struct machine *m, const struct net_config *cfg, struct peer *peer,
+		    struct virtio_dev *v)
+{
+	struct datapath *path;
+	int err;
+
+	if (cfg->datapath == NET_INPROC)
+		return 0;
+	err = vhost_net_create(&path, &m->env, peer);
+	if (!err)
+		virtio_set_path(v, path);
+	return err;
+}
+
 int machine_create_net(struct machine *m, const struct device_config *d,
 		       const struct virtio_options *o, struct virtio_dev **v)
 {
@@ -116,6 +132,11 @@ int machine_create_net(struct machine *m, const struct device_config *d,
 	err = virtio_net_create(v, &m->env, o, &net);
 	if (err)
 		return machine_refused("net", err);
+	err = set_path(m, cfg, net.peer, *v);
+	if (err) { /* it has said why */
+		virtio_destroy(*v);
+		return err;
+	}
 	if (cfg->link_down)
 		virtio_net_set_link(*v, false);
 	if (cfg->pcap)

@@ -229,6 +229,11 @@ static int tap_set_pairs(struct peer *p, u32 npairs)
 	return err;
 }
 
+static int tap_fd(const struct peer_queue *q)
+{
+	return container_of(q, struct tap_queue, queue)->lf.fd;
+}
+
 static void tap_destroy(struct peer *p)
 {
 	struct tap *t = tap_of(p);
@@ -255,6 +260,7 @@ static const struct peer_ops tap_ops = {
 	.want = tap_want,
 	.set_offloads = tap_set_offloads,
 	.set_pairs = tap_set_pairs,
+	.fd = tap_fd,
 	.destroy = tap_destroy,
 };
 

@@ -21,6 +21,7 @@
  */
 #include "devices/datapath/inproc.h"
 #include "devices/virtio/net_internal.h"
+#include "minivmm/datapath.h"
 #include "minivmm/log.h"
 
 #include <assert.h>
@@ -107,6 +108,8 @@ void virtio_net_set_link(struct virtio_dev *v, bool up)
 	net->plugged = up;
 	tell_status(net);
 	pthread_mutex_unlock(&net->lock);
+	if (v->path && v->path->ops->set_link)
+		v->path->ops->set_link(v->path, up);
 }
 
 static void peer_link_changed(struct peer *peer, bool up)
@@ -141,6 +144,38 @@ int net_set_offloads(struct net *net, u64 offloads)
 	err = peer_set_offloads(net->peer, offloads);
 	__atomic_store_n(&net->offloads, err ? old : offloads, __ATOMIC_RELAXED);
 	return err;
+}
+
+static void path_use_pairs(struct net *net, u32 n)
+{
+	struct datapath *path = net->v.path;
+
+	if (path && path->ops->use_pairs)
+		path->ops->use_pairs(path, n);
+}
+
+int net_set_pairs(struct net *net, u32 n)
+{
+	u32 old = net->active;
+	int err;
+
+	/* The data path never has a pair whose peer's is off. */
+	path_use_pairs(net, n < old ? n : old);
+	err = peer_set_pairs(net->peer, n);
+	path_use_pairs(net, err ? old : n);
+	if (err)
+		return err;
+	/* Pairs with active() in net_rx.c. */
+	__atomic_store_n(&net->active, n, __ATOMIC_RELEASE);
+	/* "The device MUST NOT queue packets on receive queues greater than virtqueue_pairs once it has placed
+	 * the command in a used buffer": what is still under way ends before. */
+	for (u32 i = n; i < old; i++) {
+		pthread_mutex_lock(&net->pair[i].receiving);
+		pthread_mutex_unlock(&net->pair[i].receiving);
+	}
+	for (u32 i = old; i < n; i++)
+		virtio_queue_kick(&net->v, 2 * i);
+	return 0;
 }
 
 /* All that a driver can have changed, as for the first one. `any_vlan`: it can't filter VLANs. */
@@ -184,10 +219,11 @@ static void net_reset(struct virtio_dev *v)
 
 	forget_driver(net, true);
 	net_set_offloads(net, 0);
-	if (net->active != 1 && peer_set_pairs(net->peer, 1))
+	if (net->active != 1 && net_set_pairs(net, 1)) {
 		log_warn("virtio-net: the %s peer still spreads frames over %u queues",
 			 net->peer->ops->kind, net->active);
-	__atomic_store_n(&net->active, 1, __ATOMIC_RELEASE);
+		__atomic_store_n(&net->active, 1, __ATOMIC_RELEASE);
+	}
 	for (u32 i = 0; i < net->npairs; i++)
 		net_rx_reset(&net->pair[i]);
 }
@@ -453,6 +489,8 @@ static void net_destroy(struct virtio_dev *v)
 {
 	struct net *net = net_of(v);
 
+	datapath_destroy(v->path); /* it has the peer's queues */
+	v->path = NULL;
 	for (u32 i = 0; net->pair && i < net->npairs; i++)
 		pair_destroy(&net->pair[i]);
 	peer_destroy(net->peer);

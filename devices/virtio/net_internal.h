@@ -219,6 +219,10 @@ u16 net_status(const struct net *net);
  * or no queue runs. Returns 0 or -errno: then nothing has changed. */
 int net_set_offloads(struct net *net, u64 offloads);
 
+/* Receive by the first `n` pairs from now on. Serialised as above. Returns 0 or -errno: then nothing has
+ * changed. */
+int net_set_pairs(struct net *net, u32 n);
+
 /* ---- net_tx.c, net_rx.c: pair's loop ---- */
 
 /* Move frames until there are none, or the turn is over. Returns how many chains or frames have been

@@ -15,7 +15,7 @@
  * in-process.
  *
  * Threads: all functions are called under the device's lock, on a vCPU's thread or the main loop's; never
- * on an event loop that serves queues.
+ * on an event loop that serves queues. The exceptions are said.
  */
 #ifndef MINIVMM_DATAPATH_H
 #define MINIVMM_DATAPATH_H
@@ -32,19 +32,28 @@ struct datapath_ops {
 	u64 (*features)(struct datapath *d, u64 offered);
 	/*
 	 * The driver has accepted `features` and is ready: hand them and the guest's memory over. Touches no
-	 * ring. May be called again, while no queue runs. Returns 0 or -errno after a line in the log; then
-	 * nothing has changed. NULL: nothing to prepare.
+	 * ring. May be called again, while no queue runs; may set `queues` anew. Returns 0 or -errno after a
+	 * line in the log; then nothing has changed. NULL: nothing to prepare.
 	 */
 	int (*prepare)(struct datapath *d, u64 features);
 	/*
 	 * Serve queue `q`, which does not run, from `pos` on. All or nothing: returns 0 or -errno. -EINVAL
-	 * and -EFAULT: the driver's set-up of the queue is wrong.
+	 * and -EFAULT: the driver's set-up of the queue is wrong; any other: the host can't.
 	 */
 	int (*start)(struct datapath *d, struct virtio_queue *q, const struct vq_cfg *cfg,
 		     struct vq_pos pos);
 	/* Stop a queue that runs: on return nothing is in flight, nothing touches guest memory for it, and
 	 * the position is final. */
 	struct vq_pos (*stop)(struct datapath *d, struct virtio_queue *q);
+	/*
+	 * Of a network device: the first `pairs` pairs of queues are in use, after a reset one; those of the
+	 * peer are on. The others, though they have been started, rest and touch nothing. Any thread, also
+	 * the control queue's loop. NULL: it need not know.
+	 */
+	void (*use_pairs)(struct datapath *d, u32 pairs);
+	/* Of a network device: the link is up, as at first, or down; then all queues rest, as above. Main
+	 * loop's thread. NULL: it need not know. */
+	void (*set_link)(struct datapath *d, bool up);
 	/*
 	 * Mark each page of 4 KiB that is written from now on in `log`, a bit a page by guest physical
 	 * address, `size` bytes, set atomically; NULL: no longer. The log outlives this until then. Returns 0
@@ -55,10 +64,10 @@ struct datapath_ops {
 	void (*destroy)(struct datapath *d);
 };
 
-/* A kind of data path embeds it. Fixed after creation. */
+/* A kind of data path embeds it. */
 struct datapath {
 	const struct datapath_ops *ops;
-	u64 queues; /* bit i: it serves queue i */
+	u64 queues; /* bit i: it serves queue i. Changed by prepare() only */
 };
 
 /* NULL is allowed. */

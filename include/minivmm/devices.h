@@ -84,14 +84,14 @@ int virtio_net_create(struct virtio_dev **v, const struct machine_env *env,
 		      const struct virtio_options *o, const struct virtio_net_options *net);
 
 /* Plug the cable in or pull it out. The driver sees a link while it is in and the peer has one. Without
- * the cable all frames are dropped; without the peer's link, those that the driver sends. Main loop's
- * thread. */
+ * the cable all frames are dropped; without the peer's link, those that the driver sends. A data path
+ * other than the in-process one leaves them where they are. Main loop's thread. */
 void virtio_net_set_link(struct virtio_dev *v, bool up);
 
 /* Ask the driver to announce itself on the network (5.1.6.5.4), if it can. Main loop's thread. */
 void virtio_net_announce(struct virtio_dev *v);
 
-/* What queue `queue` (2 * i receives, 2 * i + 1 transmits) has done since creation. Any thread. */
+/* What queue `queue` (2 * i receives, 2 * i + 1 transmits) has done since creation, in-process. Any thread. */
 struct virtio_net_stats {
 	u64 frames, bytes; /* moved, without their headers */
 	u64 dropped;	   /* frames that could not be */
@@ -102,6 +102,14 @@ struct virtio_net_stats {
 void virtio_net_stats(struct virtio_dev *v, u32 queue, struct virtio_net_stats *s);
 
 void virtio_destroy(struct virtio_dev *v);
+
+/*
+ * The data path by the kernel's vhost-net, for a network device with this peer, a tap whose queues it takes
+ * over; the peer outlives it. For virtio_set_path(). Returns 0, or -errno after one line in the log that
+ * says what is wrong and how to mend it.
+ */
+struct datapath;
+int vhost_net_create(struct datapath **d, const struct machine_env *env, struct peer *peer);
 
 /*
  * Give `v` a transport, which owns it from then on (on error the caller still does): in the lowest

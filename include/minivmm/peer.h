@@ -59,6 +59,7 @@ struct peer_ops {
 	void (*want)(struct peer_queue *q, u32 what);
 	int (*set_offloads)(struct peer *p, u64 features); /* NULL: there are none */
 	int (*set_pairs)(struct peer *p, u32 npairs);	   /* NULL: there is one */
+	int (*fd)(const struct peer_queue *q);		   /* NULL: there is none */
 	void (*destroy)(struct peer *p);		   /* all its queues are detached */
 };
 
@@ -152,6 +153,16 @@ static inline int peer_set_offloads(struct peer *p, u64 features)
 static inline int peer_set_pairs(struct peer *p, u32 n)
 {
 	return p->ops->set_pairs ? p->ops->set_pairs(p, n) : 0;
+}
+
+/*
+ * The pair's file descriptor, a tap's, for whoever moves its frames in our place: the kernel's vhost. It
+ * stays the peer's. Nobody asks the pair for frames, or sends any, at the same time. -1: there is none. Any
+ * thread.
+ */
+static inline int peer_fd(const struct peer_queue *q)
+{
+	return q->peer->ops->fd ? q->peer->ops->fd(q) : -1;
 }
 
 /* NULL is allowed. All queues are detached. Destroys the peer behind it, too. */

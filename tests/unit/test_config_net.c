@@ -159,6 +159,27 @@ START_TEST(what_fits_to_another_connection_is_refused)
 	bad("--net user,pps=5,burst=1K", "burst= needs a rate=");
 }
 
+START_TEST(vhost_net_is_for_taps_and_what_the_kernel_can)
+{
+	good("--net tap=t");
+	ck_assert_uint_eq(net->datapath, NET_INPROC);
+	good("--net tap=t,datapath=inproc,packed=on,pcap=f");
+	good("--net "
+	     "tap=t,datapath=vhost-net,queues=8,bus=mmio,csum=off,mrg=off,link=down,mtu=9000");
+	ck_assert_uint_eq(net->datapath, NET_VHOST_NET);
+	good("--net fd=7,datapath=vhost-net,packed=off,antispoof=off,poll-us=0");
+	ck_assert_uint_eq(net->datapath, NET_VHOST_NET);
+	bad("--net tap=t,datapath=vhost", "datapath=vhost: give one of inproc|vhost-net");
+	bad("--net user,datapath=vhost-net", "is for tap=NAME or fd=N");
+	bad("--net socket=s,datapath=vhost-net", "is for tap=NAME or fd=N");
+	bad("--net tap=t,datapath=vhost-net,packed=on", "packed=on: vhost-net has no packed rings");
+	bad("--net tap=t,datapath=vhost-net,pcap=f", "pcap= is not for datapath=vhost-net");
+	bad("--net tap=t,datapath=vhost-net,rate=1M", "rate= is not for");
+	bad("--net tap=t,datapath=vhost-net,pps=1", "pps= is not for");
+	bad("--net tap=t,datapath=vhost-net,antispoof=on", "antispoof=on is not for");
+	bad("--net fd=5,datapath=vhost-net,poll-us=5", "poll-us= is not for");
+}
+
 START_TEST(bad_values_are_named)
 {
 	bad("--net user,queues=0", "queues=0: give a number from 1 to 8");
@@ -231,6 +252,7 @@ Suite *config_net_suite(void)
 	tcase_add_test(t, every_setting_is_taken);
 	tcase_add_test(t, user_takes_several_forwards);
 	tcase_add_test(t, what_fits_to_another_connection_is_refused);
+	tcase_add_test(t, vhost_net_is_for_taps_and_what_the_kernel_can);
 	tcase_add_test(t, bad_values_are_named);
 	tcase_add_test(t, an_address_is_that_of_one_device);
 	tcase_add_test(t, each_device_has_its_own_address_and_name);

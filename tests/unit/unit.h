@@ -83,6 +83,7 @@ Suite *virtio_suite(void);
 Suite *virtio_mmio_suite(void);
 Suite *virtio_pci_suite(void);
 Suite *virtio_queue_suite(void);
+Suite *vhost_net_suite(void);
 Suite *vq_suite(void);
 Suite *vq_hostile_suite(void);
 Suite *vq_notify_suite(void);

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: MIT
+#
+# net_lib.sh - what the suites with networks share. To be sourced after lib.sh.
+#
+# minivmm runs in a network namespace of the test's own, where the host is 10.0.N.1 on tap tN and the
+# guest 10.0.N.2. The suite calls open_network, unless it is only to hand its tests to the lab host.
+
+readonly MIB=$((1 << 20)) GIB=$((1 << 30))
+
+ns=minivmm-test-$$
+
+# The namespace, and the program in it.
+open_network() {
+	ip netns add "$ns"
+	trap 'close_network; rm -rf "$work"' EXIT
+	in_ns sysctl -q net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1
+	ip -n "$ns" link set lo up
+	printf '#!/bin/sh\nexec ip netns exec %s %s "$@"\n' "$ns" "$vmm" >"$work/vmm"
+	chmod +x "$work/vmm"
+	vmm=$work/vmm
+}
+
+close_network() {
+	local pid
+	for pid in $(ip netns pids "$ns"); do
+		kill -9 "$pid" || true
+	done
+	ip netns del "$ns"
+	rm -rf "/etc/netns/$ns"
+}
+
+in_ns() { ip netns exec "$ns" "$@"; }
+
+# new_tap N [OPTION]...: tap tN, for as long as the test runs.
+new_tap() {
+	ip -n "$ns" tuntap del "t$1" mode tap 2>/dev/null || true
+	ip -n "$ns" tuntap del "t$1" mode tap multi_queue 2>/dev/null || true
+	ip -n "$ns" tuntap add "t$1" mode tap "${@:2}"
+	ip -n "$ns" addr add "10.0.$1.1/24" dev "t$1"
+	ip -n "$ns" link set "t$1" up
+}
+
+mac() { echo "52:54:00:00:00:0$1"; }
+
+# nic N [SETTING]...: the settings of --net for tap tN.
+nic() {
+	local IFS=,
+	echo "tap=t$1,mac=$(mac "$1")${2:+,${*:2}}"
+}
+
+# What every guest's script begins with.
+readonly GUEST='
+set -e
+# The interface with this number, up and with its address.
+nic() {
+	for d in /sys/class/net/*; do
+		[ "$(cat $d/address)" = "52:54:00:00:00:0$1" ] || continue
+		ip addr add "10.0.$1.2/24" dev "${d##*/}" && ip link set "${d##*/}" up && echo "${d##*/}"
+	done
+}
+# The host says that it has done its part.
+turn() {
+	echo "turn $1"
+	read -r _
+}
+'
+
+# guest KERNEL [OPTION]...: guest_script() with what all of them need.
+guest() {
+	{ echo "$GUEST"; cat; } | guest_script "$1" --add build/tests/netload:/bin/netload "${@:2}"
+}
+
+# start_guest KERNEL INITRD ARG...
+start_guest() {
+	start --kernel "$(dir_of "$1")/vmlinuz" --initrd "$2" --cmdline quiet --memory 256M "${@:3}"
+}
+
+# The guest's script ran to its end, and its kernel complained of nothing.
+script_done() {
+	[[ $status -eq 0 ]] && grep -q '^minivmm-guest: rc exit 0$' "$work/text" &&
+		! grep -E 'WARNING|BUG:|Call Trace|Oops|panic|NETDEV WATCHDOG' "$work/text"
+}
+
+ping_guest() { in_ns ping -q -c 3 -i 0.2 -W 10 "${@:2}" "10.0.$1.2" >>"$work/ping" 2>&1; }
+
+# Send so many bytes to the guest, once it listens at the port.
+send_to() { # N PORT BYTES
+	seen "^listening $2" && timeout "$limit" ip netns exec "$ns" build/tests/netload send "10.0.$1.2" "$2" "$3" \
+		>>"$work/send" 2>&1
+}
+
+# The host need not ask for the guest's address. A link that goes down forgets it.
+know_guest() { ip -n "$ns" neigh replace 10.0.0.2 lladdr "$(mac 0)" dev t0 nud permanent; }
