@@ -15,13 +15,13 @@
 
 #define SETTLE_TURNS 4 /* no chain of events in minivmm is longer */
 
-void unit_skip(const char *func, const char *reason)
+void unit_skip(const char *file, const char *func, const char *reason)
 {
 	int len = strlen(func);
 
 	if (len > 3 && strcmp(func + len - 3, "_fn") == 0)
 		len -= 3; /* libcheck's suffix */
-	printf("SKIP %.*s: %s\n", len, func, reason);
+	printf("SKIP %s:%.*s: %s\n", file, len, func, reason);
 	fflush(stdout);
 }
 

@@ -93,10 +93,10 @@ Suite *vq_stress_suite(void);
  * test's own function. */
 #define skip_test(reason)                    \
 	do {                                 \
-		unit_skip(__func__, reason); \
+		unit_skip(__FILE__, __func__, reason); \
 		return;                      \
 	} while (0)
-void unit_skip(const char *func, const char *reason);
+void unit_skip(const char *file, const char *func, const char *reason);
 
 /* Exactly one line was logged since the test began or the last of these calls, and `part` is in
  * it; or none was. */
