@@ -14,9 +14,9 @@
  * nothing is in flight. The control queue stays in-process.
  *
  * A ring has its backend while it has been started, its pair is in use, the link is up and the driver has
- * broken no rule. That of a pair that is not in use can't have one: the tap's queue is off (TUNSETQUEUE),
- * an error to whoever polls it. And if it lost its queue while it has one, vhost would not look at it
- * again; so the backend goes before and comes after.
+ * broken no rule. It goes before a pair's queue of the tap is switched off and comes after that is on: so
+ * what the worker has already fetched goes with it, and nothing is received by a pair any more once the
+ * driver has been told that it is not in use (5.1.6.5.5).
  *
  * What the kernel does not do:
  *  - the packed format; and IN_ORDER before Linux 6.18;
@@ -155,7 +155,8 @@ static int ring_update(struct ring *r)
 	if (on && err)
 		return err;
 	r->on = on;
-	/* The driver may have kicked before anybody listened. */
+	/* The driver may have kicked before anybody listened, and an interface that is down does not tell
+	 * the worker that it can send. */
 	if (on)
 		eventfd_write(r->q->kickfd, 1);
 	return 0;

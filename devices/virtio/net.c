@@ -159,7 +159,7 @@ int net_set_pairs(struct net *net, u32 n)
 	u32 old = net->active;
 	int err;
 
-	/* The data path never has a pair whose peer's is off. */
+	/* At no time has the data path a pair whose peer's is off. */
 	path_use_pairs(net, n < old ? n : old);
 	err = peer_set_pairs(net->peer, n);
 	path_use_pairs(net, err ? old : n);

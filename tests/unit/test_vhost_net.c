@@ -22,6 +22,7 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -267,6 +268,30 @@ START_TEST(a_paused_ring_rests)
 	virtio_resume(n.d.v);
 	ck_assert(host_gets(3, 80));
 	ck_assert_int_eq(wait_received(RX), 90);
+	unplug();
+}
+
+static void set_up(bool up)
+{
+	struct ifreq ifr = { .ifr_flags = up ? IFF_UP : 0, .ifr_name = "t0" };
+
+	ck_assert_int_eq(ioctl(host, SIOCSIFFLAGS, &ifr), 0);
+}
+
+/* The interface is down, and does not wake the kernel's worker. */
+START_TEST(a_kick_that_nobody_heard_is_not_lost)
+{
+	u32 written;
+
+	needs_vhost();
+	start(VDRV_PCI_MSIX);
+	out_and_in(0, 1);
+	virtio_pause(n.d.v);
+	set_up(false);
+	net_send(&n, TX, NULL, net_frame(3, 80), 80, 0);
+	virtio_resume(n.d.v);
+	ck_assert_int_ge(vdrv_wait(&n.d, TX, &written), 0); /* and the frame is */
+	set_up(true);
 	unplug();
 }
 
@@ -619,6 +644,7 @@ Suite *vhost_net_suite(void)
 	tcase_add_test(t, it_works_without_mergeable_buffers);
 	tcase_add_loop_test(t, its_rings_can_be_taken_over_in_mid_stream, 0, VDRV_BUSES);
 	tcase_add_test(t, a_paused_ring_rests);
+	tcase_add_test(t, a_kick_that_nobody_heard_is_not_lost);
 	tcase_add_test(t, a_queue_can_be_reset_and_used_again);
 	tcase_add_test(t, bad_queues_do_not_start);
 	tcase_add_test(t, a_hostile_ring_breaks_the_device_until_its_reset);
