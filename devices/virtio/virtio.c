@@ -178,7 +178,7 @@ static void config_notify(struct virtio_dev *v)
 		irq_raise(v->config_irq);
 }
 
-void virtio_needs_reset(struct virtio_dev *v, const char *why)
+static void needs_reset(struct virtio_dev *v, const char *reason, const char *why)
 {
 	bool tell = false;
 
@@ -190,8 +190,17 @@ void virtio_needs_reset(struct virtio_dev *v, const char *why)
 	}
 	pthread_mutex_unlock(&v->config_lock);
 	if (tell)
-		log_warn("%s: the guest's driver broke a rule, the device needs a reset: %s",
-			 v->ops->name, why);
+		log_warn("%s: %s, the device needs a reset: %s", v->ops->name, reason, why);
+}
+
+void virtio_needs_reset(struct virtio_dev *v, const char *why)
+{
+	needs_reset(v, "the guest's driver broke a rule", why);
+}
+
+void virtio_host_failed(struct virtio_dev *v, const char *why)
+{
+	needs_reset(v, "the host can't go on", why);
 }
 
 static struct datapath *path_of(const struct virtio_queue *q)
@@ -223,13 +232,16 @@ static void queue_start(struct virtio_queue *q)
 		return;
 	err = path->ops->start(path, q, &cfg, q->pos);
 	q->running = !err;
-	if (err) {
-		snprintf(why, sizeof(why), "queue %u: %s", q->index,
-			 err == -EINVAL	  ? "bad size"
-			 : err == -EFAULT ? "bad address"
-					  : strerror(-err));
+	if (!err)
+		return;
+	snprintf(why, sizeof(why), "queue %u: %s", q->index,
+		 err == -EINVAL	  ? "bad size"
+		 : err == -EFAULT ? "bad address"
+				  : strerror(-err));
+	if (err == -EINVAL || err == -EFAULT)
 		virtio_needs_reset(v, why);
-	}
+	else
+		virtio_host_failed(v, why);
 }
 
 static void queue_stop(struct virtio_queue *q)
@@ -277,7 +289,7 @@ static void driver_ok(struct virtio_dev *v)
 		return;
 	}
 	if (v->path && v->path->ops->prepare && v->path->ops->prepare(v->path, v->features)) {
-		virtio_needs_reset(v, "its data path can't be prepared");
+		virtio_host_failed(v, "its data path can't be prepared");
 		return;
 	}
 	if (v->ops->driver_ok)

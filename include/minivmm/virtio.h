@@ -169,6 +169,9 @@ void virtio_config_update(struct virtio_dev *v, u32 off, const void *buf, u32 le
  */
 void virtio_needs_reset(struct virtio_dev *v, const char *why);
 
+/* Likewise, but it is the host that can't go on. */
+void virtio_host_failed(struct virtio_dev *v, const char *why);
+
 /* ---- for transports ---- */
 
 /* Interrupts: one for changes of the configuration, one a queue. */
