@@ -112,6 +112,7 @@ struct virtio_vhost_user_options {
 	bool server;	    /* listen there, and wait for the back end; else connect */
 	const char *tag;    /* of a file system: its name; NULL: the back end knows it (5.11.4) */
 	u32 config_len;	    /* bytes of configuration space; 0: as the type has */
+	u32 timeout_ms;	    /* for each answer of the back end; 0: some seconds */
 };
 int virtio_vhost_user_create(struct virtio_dev **v, const struct machine_env *env,
 			     const struct virtio_options *o,

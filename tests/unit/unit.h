@@ -79,6 +79,7 @@ Suite *stream_pty_suite(void);
 Suite *stream_unix_suite(void);
 Suite *testdev_suite(void);
 Suite *uart_suite(void);
+Suite *vhost_user_suite(void);
 Suite *virtio_suite(void);
 Suite *virtio_mmio_suite(void);
 Suite *virtio_pci_suite(void);
