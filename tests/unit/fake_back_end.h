@@ -97,6 +97,11 @@ static inline u32 be_seen(struct back_end *be, u32 request)
 	return __atomic_load_n(&be->seen[request], __ATOMIC_SEQ_CST);
 }
 
+static inline u32 be_get(const u32 *field)
+{
+	return __atomic_load_n(field, __ATOMIC_SEQ_CST);
+}
+
 static inline void be_set(u32 *field, u32 value)
 {
 	__atomic_store_n(field, value, __ATOMIC_SEQ_CST);
