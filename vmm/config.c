@@ -55,6 +55,9 @@ static const char help_text[] =
 	"                        readonly=on|off, direct=on|off (past the host's page cache),\n"
 	"                        aio=auto|io_uring|threads, cache=writeback|writethrough,\n"
 	"                        discard=on|off (default on), serial=ID, queues=N\n"
+	"  --disk datapath=vhost-user,socket=PATH[,queues=N][,server=on|off]\n"
+	"                        add a virtio disk that another process serves, such as\n"
+	"                        qemu-storage-daemon, which listens at PATH (server=on: we do)\n"
 	"  --console stdio|none|pty|file=PATH|unix=PATH[,SETTING]...\n"
 	"                        add a virtio console; the first is the guest's hvc0\n"
 	"  --port stdio|none|pty|file=PATH|unix=PATH,name=NAME\n"
@@ -83,6 +86,11 @@ static const char help_text[] =
 	"                        user: hostfwd=tcp|udp:[HOSTADDR]:PORT-[GUESTADDR]:PORT (several\n"
 	"                        times), restrict=on|off (nothing but that); socket:\n"
 	"                        server=on|off (listen at PATH)\n"
+	"  --vhost-user type=fs|blk|net|rng|console|scsi|NUMBER,socket=PATH[,SETTING]...\n"
+	"                        add a virtio device of any type, served by the vhost-user back\n"
+	"                        end at PATH. Settings: queues=N (all that it has), tag=NAME (of\n"
+	"                        a file system, if the back end has none), config-size=N (bytes\n"
+	"                        of configuration space), server=on|off (listen at PATH)\n"
 	"  --iothreads N         threads that serve the devices' queues, round-robin (default 1;\n"
 	"                        0: the main thread does)\n"
 	"  --no-reboot           end when the guest reboots\n"
@@ -124,6 +132,7 @@ enum option_id {
 	OPT_PORT,
 	OPT_RNG,
 	OPT_NET,
+	OPT_VHOST_USER,
 	OPT_IOTHREADS,
 	OPT_NO_REBOOT,
 	OPT_TEST_DEVICE,
@@ -144,6 +153,7 @@ static const struct option options[] = {
 	[OPT_PORT] = { "port", required_argument, NULL, OPTION_BASE + OPT_PORT },
 	[OPT_RNG] = { "rng", required_argument, NULL, OPTION_BASE + OPT_RNG },
 	[OPT_NET] = { "net", required_argument, NULL, OPTION_BASE + OPT_NET },
+	[OPT_VHOST_USER] = { "vhost-user", required_argument, NULL, OPTION_BASE + OPT_VHOST_USER },
 	[OPT_IOTHREADS] = { "iothreads", required_argument, NULL, OPTION_BASE + OPT_IOTHREADS },
 	[OPT_NO_REBOOT] = { "no-reboot", no_argument, NULL, OPTION_BASE + OPT_NO_REBOOT },
 	[OPT_TEST_DEVICE] = { "test-device", no_argument, NULL, OPTION_BASE + OPT_TEST_DEVICE },
@@ -333,6 +343,8 @@ static int apply(struct config *cfg, enum option_id id, const char *arg, const c
 		return config_rng(cfg, arg);
 	case OPT_NET:
 		return config_net(cfg, arg);
+	case OPT_VHOST_USER:
+		return config_vhost_user(cfg, arg);
 	case OPT_IOTHREADS:
 		return parse_iothreads(cfg, arg);
 	case OPT_NO_REBOOT:
@@ -361,7 +373,7 @@ static void refuse_option(const char *word)
 static bool repeatable(enum option_id id)
 {
 	return id == OPT_DISK || id == OPT_CONSOLE || id == OPT_PORT || id == OPT_RNG ||
-	       id == OPT_NET;
+	       id == OPT_NET || id == OPT_VHOST_USER;
 }
 
 static int parse_options(struct config *cfg, int argc, char **argv, const char **cmdline,

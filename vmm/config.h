@@ -18,13 +18,27 @@ struct stream_config {
 
 enum device_bus { DEVICE_ON_PCI, DEVICE_ON_MMIO };
 
-enum device_kind { DEVICE_DISK, DEVICE_CONSOLE, DEVICE_RNG, DEVICE_NET };
+enum device_kind { DEVICE_DISK, DEVICE_CONSOLE, DEVICE_RNG, DEVICE_NET, DEVICE_VHOST_USER };
 
 struct disk_config {
 	const char *file, *serial;
 	bool readonly, direct, discard;
 	u32 aio;	  /* enum image_aio */
 	u32 writethrough; /* 0 or 1 */
+	/* datapath=vhost-user: instead of all that */
+	u32 datapath; /* enum disk_datapath */
+	const char *socket;
+	bool server;
+};
+
+enum disk_datapath { DISK_INPROC, DISK_VHOST_USER };
+
+/* A device of any type at a vhost-user back end. */
+struct vhost_user_config {
+	const char *type, *socket, *tag;
+	u32 id;		 /* VIRTIO_ID_... */
+	u32 config_size; /* 0: as the type has */
+	bool server;
 };
 
 #define CONFIG_PORTS_MAX 30
@@ -77,6 +91,7 @@ struct device_config {
 		struct disk_config disk;
 		struct console_config console;
 		struct net_config net;
+		struct vhost_user_config vhost_user;
 	};
 };
 
@@ -113,13 +128,15 @@ bool config_help(int argc, char **argv);
 
 void config_free(struct config *cfg);
 
-/* The options that add a device (config_devices.c, config_net.c): `arg` is the option's value. Return 0, or -EINVAL
+/* The options that add a device (config_devices.c, config_net.c,
+ * config_vhost_user.c): `arg` is the option's value. Return 0, or -EINVAL
  * after a message. */
 int config_disk(struct config *cfg, const char *arg);
 int config_rng(struct config *cfg, const char *arg);
 int config_console(struct config *cfg, const char *arg);
 int config_port(struct config *cfg, const char *arg);
 int config_net(struct config *cfg, const char *arg);
+int config_vhost_user(struct config *cfg, const char *arg);
 
 /* Where option `option`'s stream goes, by the first word of its value, which must live on. */
 int config_stream(const char *option, const char *word, struct stream_config *s);

@@ -24,6 +24,9 @@ static const struct subopt disk_subopts[] = {
 	CHOICE("cache", disk.writethrough, "writeback|writethrough"),
 	SWITCH("discard", disk.discard),
 	STRING("serial", disk.serial),
+	CHOICE("datapath", disk.datapath, "inproc|vhost-user"),
+	STRING("socket", disk.socket),
+	SWITCH("server", disk.server),
 	{ .name = "queues", .type = SUBOPT_NUMBER, TO(queues), .min = 1, .max = VIRTIO_QUEUES_MAX },
 	VIRTIO_SUBOPTS,
 	{ .name = NULL },
@@ -73,6 +76,29 @@ struct device_config *config_add_device(struct config *cfg, const char *option, 
 	return d;
 }
 
+/* The image is ours, or a back end's. */
+static int check_image(const char *arg, const struct disk_config *disk)
+{
+	if (disk->datapath == DISK_VHOST_USER) {
+		if (disk->socket && !disk->file && !disk->serial && !disk->readonly &&
+		    !disk->direct && !disk->aio && !disk->writethrough && disk->discard)
+			return 0;
+		log_err("--disk %s: give socket=PATH; the image and what concerns it are the back "
+			"end's to know",
+			arg);
+		return -EINVAL;
+	}
+	if (disk->socket || disk->server) {
+		log_err("--disk %s: socket= and server= are for datapath=vhost-user", arg);
+		return -EINVAL;
+	}
+	if (!disk->file) {
+		log_err("--disk %s: give file=PATH, the image", arg);
+		return -EINVAL;
+	}
+	return 0;
+}
+
 int config_disk(struct config *cfg, const char *arg)
 {
 	char *text;
@@ -85,10 +111,9 @@ int config_disk(struct config *cfg, const char *arg)
 	err = subopts_parse("disk", text, disk_subopts, d);
 	if (err)
 		return err;
-	if (!d->disk.file) {
-		log_err("--disk %s: give file=PATH, the image", arg);
-		return -EINVAL;
-	}
+	err = check_image(arg, &d->disk);
+	if (err)
+		return err;
 	if (d->queue_size && d->queue_size < DISK_QUEUE_MIN) {
 		log_err("--disk: queue-size=%u: a request takes 3 descriptors; give 4 or more",
 			d->queue_size);

@@ -13,6 +13,7 @@
 #include "vmm/machine.h"
 
 #include <errno.h>
+#include <linux/virtio_ids.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -80,6 +81,35 @@ static int create_disk(struct machine *m, const struct disk_config *cfg,
 	return err ? machine_refused("disk", err) : 0;
 }
 
+/* These two say themselves why they can't be made. */
+static int create_vhost_user_disk(struct machine *m, const struct disk_config *cfg,
+				  const struct virtio_options *o, struct virtio_dev **v)
+{
+	const struct virtio_vhost_user_options vu = {
+		.option = "disk",
+		.id = VIRTIO_ID_BLOCK,
+		.path = cfg->socket,
+		.server = cfg->server,
+	};
+
+	return virtio_vhost_user_create(v, &m->env, o, &vu);
+}
+
+static int create_vhost_user(struct machine *m, const struct vhost_user_config *cfg,
+			     const struct virtio_options *o, struct virtio_dev **v)
+{
+	const struct virtio_vhost_user_options vu = {
+		.option = "vhost-user",
+		.id = cfg->id,
+		.path = cfg->socket,
+		.server = cfg->server,
+		.tag = cfg->tag,
+		.config_len = cfg->config_size,
+	};
+
+	return virtio_vhost_user_create(v, &m->env, o, &vu);
+}
+
 static int create_console(struct machine *m, const struct console_config *cfg,
 			  struct stream *stream, const struct virtio_options *o,
 			  struct virtio_dev **v)
@@ -106,6 +136,8 @@ static int create(struct machine *m, const struct device_config *d, struct strea
 
 	switch (d->kind) {
 	case DEVICE_DISK:
+		if (d->disk.datapath == DISK_VHOST_USER)
+			return create_vhost_user_disk(m, &d->disk, o, v);
 		return create_disk(m, &d->disk, o, v);
 	case DEVICE_CONSOLE:
 		return create_console(m, &d->console, stream, o, v);
@@ -114,6 +146,8 @@ static int create(struct machine *m, const struct device_config *d, struct strea
 		return err ? machine_refused("rng", err) : 0;
 	case DEVICE_NET:
 		return machine_create_net(m, d, o, v);
+	case DEVICE_VHOST_USER:
+		return create_vhost_user(m, &d->vhost_user, o, v);
 	}
 	return -EINVAL;
 }

@@ -101,6 +101,23 @@ struct virtio_net_stats {
 };
 void virtio_net_stats(struct virtio_dev *v, u32 queue, struct virtio_net_stats *s);
 
+/*
+ * A device of any type, all of whose queues are served by a vhost-user back end: another process, at a UNIX
+ * socket. Says itself in the log what is wrong.
+ */
+struct virtio_vhost_user_options {
+	const char *option; /* that asked for it, without the dashes: for messages */
+	u32 id;		    /* VIRTIO_ID_... */
+	const char *path;   /* of the socket; outlives the device */
+	bool server;	    /* listen there, and wait for the back end; else connect */
+	const char *tag;    /* of a file system: its name; NULL: the back end knows it (5.11.4) */
+	u32 config_len;	    /* bytes of configuration space; 0: as the type has */
+	u32 timeout_ms;	    /* for each answer of the back end; 0: some seconds */
+};
+int virtio_vhost_user_create(struct virtio_dev **v, const struct machine_env *env,
+			     const struct virtio_options *o,
+			     const struct virtio_vhost_user_options *opts);
+
 void virtio_destroy(struct virtio_dev *v);
 
 /*

@@ -74,6 +74,54 @@ START_TEST(a_disk_needs_a_file_and_no_more)
 	bad("--disk file=", "file= needs a value");
 }
 
+START_TEST(a_disk_can_be_a_back_ends)
+{
+	const struct device_config *d = &cfg.device[0];
+
+	good("--disk datapath=vhost-user,socket=s,queues=2,server=on");
+	ck_assert_int_eq(d->kind, DEVICE_DISK);
+	ck_assert_uint_eq(d->disk.datapath, DISK_VHOST_USER);
+	ck_assert_str_eq(d->disk.socket, "s");
+	ck_assert(d->disk.server);
+	ck_assert_uint_eq(d->queues, 2);
+	bad("--disk datapath=vhost-user", "give socket=PATH");
+	bad("--disk datapath=vhost-user,socket=s,file=a", "the back end's to know");
+	bad("--disk datapath=vhost-user,socket=s,readonly=on", "the back end's to know");
+	bad("--disk file=a,socket=s", "are for datapath=vhost-user");
+	bad("--disk file=a,server=on", "are for datapath=vhost-user");
+	bad("--disk datapath=other,socket=s", "datapath=other");
+}
+
+START_TEST(a_device_of_any_type_can_be_a_back_ends)
+{
+	const struct device_config *d = cfg.device;
+
+	good("--vhost-user type=fs,socket=s,tag=t,queues=3 --vhost-user type=scsi,socket=s "
+	     "--vhost-user "
+	     "type=63,socket=s,config-size=8,server=on,bus=mmio,packed=on,queue-size=64");
+	ck_assert_int_eq(d[0].kind, DEVICE_VHOST_USER);
+	ck_assert_uint_eq(d[0].vhost_user.id, 26);
+	ck_assert_str_eq(d[0].vhost_user.tag, "t");
+	ck_assert_str_eq(d[0].vhost_user.socket, "s");
+	ck_assert_uint_eq(d[0].queues, 3);
+	ck_assert_uint_eq(d[1].vhost_user.id, 8);
+	ck_assert_uint_eq(d[2].vhost_user.id, 63);
+	ck_assert_uint_eq(d[2].vhost_user.config_size, 8);
+	ck_assert(d[2].vhost_user.server && d[2].packed && d[2].bus == DEVICE_ON_MMIO);
+	ck_assert_uint_eq(d[2].queue_size, 64);
+	bad("--vhost-user type=fs", "give type= and socket=PATH");
+	bad("--vhost-user socket=s", "give type= and socket=PATH");
+	bad("--vhost-user type=disk,socket=s", "type=disk: give fs, blk");
+	bad("--vhost-user type=0,socket=s", "type=0");
+	bad("--vhost-user type=64,socket=s", "type=64");
+	bad("--vhost-user type=fs,socket=s,queues=1", "type=fs has 2 at least");
+	bad("--vhost-user type=blk,socket=s,tag=t", "the name of a file system");
+	bad("--vhost-user type=fs,socket=s,tag=0123456789012345678901234567890123456",
+	    "at most 36 bytes");
+	bad("--vhost-user type=1,socket=s,config-size=257", "config-size=257");
+	bad("--vhost-user type=1,socket=s,queues=64", "queues=64");
+}
+
 START_TEST(every_setting_of_a_disk_is_taken)
 {
 	const struct device_config *d = &cfg.device[0];
@@ -217,6 +265,8 @@ Suite *config_devices_suite(void)
 
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, a_disk_needs_a_file_and_no_more);
+	tcase_add_test(t, a_disk_can_be_a_back_ends);
+	tcase_add_test(t, a_device_of_any_type_can_be_a_back_ends);
 	tcase_add_test(t, every_setting_of_a_disk_is_taken);
 	tcase_add_test(t, a_bad_setting_is_named);
 	tcase_add_test(t, devices_keep_their_order);

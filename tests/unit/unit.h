@@ -79,6 +79,7 @@ Suite *stream_pty_suite(void);
 Suite *stream_unix_suite(void);
 Suite *testdev_suite(void);
 Suite *uart_suite(void);
+Suite *vhost_user_suite(void);
 Suite *virtio_suite(void);
 Suite *virtio_mmio_suite(void);
 Suite *virtio_pci_suite(void);
@@ -91,10 +92,10 @@ Suite *vq_stress_suite(void);
 
 /* End a test that can't run on this machine: tests/unit/run counts it as skipped. Inside the
  * test's own function. */
-#define skip_test(reason)                    \
-	do {                                 \
+#define skip_test(reason)                              \
+	do {                                           \
 		unit_skip(__FILE__, __func__, reason); \
-		return;                      \
+		return;                                \
 	} while (0)
 void unit_skip(const char *file, const char *func, const char *reason);
 

@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: MIT
+/*
+ * vhost_user_conn.c - a connection to a vhost-user back end: requests and what is answered. See
+ * vhost_user_conn.h.
+ *
+ * How it works: a request has an answer of its own (GET_...), or is acknowledged if REPLY_ACK has been
+ * negotiated, by zero or a refusal. So at no time is more than one answer under way, and whatever else
+ * comes is the answer to nothing. Who answers may be anybody: request, flags, size and number of
+ * descriptors are compared with what must come before any of it is used, and none is waited for longer
+ * than timeout_ms.
+ */
+#include "devices/datapath/vhost_user_conn.h"
+#include "minivmm/mem.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define P(name)	     (1ULL << VHOST_USER_PROTOCOL_F_##name)
+#define HAS_PROTOCOL (1ULL << VHOST_USER_F_PROTOCOL_FEATURES)
+
+/* What we make use of if it is offered. */
+#define KNOWN                                                                                      \
+	(P(MQ) | P(REPLY_ACK) | P(BACKEND_REQ) | P(CONFIG) | P(INFLIGHT_SHMFD) | P(RESET_DEVICE) | \
+	 P(CONFIGURE_MEM_SLOTS) | P(STATUS))
+
+#define CONFIG_HEADER offsetof(struct vhost_user_config, data)
+
+const char *vhost_user_conn_why(int err)
+{
+	switch (err) {
+	case -ECONNRESET:
+		return "has gone";
+	case -ETIMEDOUT:
+	case -EAGAIN:
+		return "does not answer";
+	case -EPROTO:
+		return "gives an answer that is none";
+	case -EREMOTEIO:
+		return "refuses a request";
+	case -ENOSPC:
+		return "takes fewer memory regions than the guest has";
+	default:
+		return strerror(-err);
+	}
+}
+
+void vhost_user_msg_init(struct vhost_user_msg *m, u32 request)
+{
+	memset(m, 0, sizeof(*m));
+	m->hdr.request = request;
+	m->hdr.flags = VHOST_USER_VERSION;
+	for (u32 i = 0; i < VHOST_USER_FDS_MAX; i++)
+		m->fd[i] = -1;
+}
+
+/* Wait for the answer to `request`. */
+static int receive_reply(struct vhost_user_conn *c, struct vhost_user_msg *m, u32 request, u32 nfds)
+{
+	int err = vhost_user_recv_within(c->sock, m, c->timeout_ms);
+
+	if (err)
+		return err;
+	if (m->hdr.request == request && m->hdr.flags & VHOST_USER_REPLY && m->nfds <= nfds)
+		return 0;
+	vhost_user_close_fds(m);
+	return -EPROTO;
+}
+
+int vhost_user_tell(struct vhost_user_conn *c, struct vhost_user_msg *m)
+{
+	struct vhost_user_msg reply;
+	bool ack = vhost_user_has(c, VHOST_USER_PROTOCOL_F_REPLY_ACK);
+	int err;
+
+	if (ack)
+		m->hdr.flags |= VHOST_USER_NEED_REPLY;
+	err = vhost_user_send(c->sock, m);
+	if (err || !ack)
+		return err;
+	err = receive_reply(c, &reply, m->hdr.request, 0);
+	if (err)
+		return err;
+	if (reply.hdr.size != sizeof(reply.num))
+		return -EPROTO;
+	return reply.num ? -EREMOTEIO : 0;
+}
+
+int vhost_user_tell_u64(struct vhost_user_conn *c, u32 request, u64 value)
+{
+	struct vhost_user_msg m;
+
+	vhost_user_msg_init(&m, request);
+	m.hdr.size = sizeof(m.num);
+	m.num = value;
+	return vhost_user_tell(c, &m);
+}
+
+int vhost_user_tell_vring(struct vhost_user_conn *c, u32 request, u32 index, u32 num)
+{
+	struct vhost_user_msg m;
+
+	vhost_user_msg_init(&m, request);
+	m.hdr.size = sizeof(m.vring);
+	m.vring = (struct vhost_user_vring){ index, num };
+	return vhost_user_tell(c, &m);
+}
+
+int vhost_user_tell_fd(struct vhost_user_conn *c, u32 request, u32 index, int fd)
+{
+	struct vhost_user_msg m;
+
+	vhost_user_msg_init(&m, request);
+	m.hdr.size = sizeof(m.num);
+	m.num = index;
+	m.fd[0] = fd;
+	m.nfds = 1;
+	return vhost_user_tell(c, &m);
+}
+
+int vhost_user_ask(struct vhost_user_conn *c, struct vhost_user_msg *m, u32 size, u32 nfds)
+{
+	u32 request = m->hdr.request;
+	int err = vhost_user_send(c->sock, m);
+
+	if (!err)
+		err = receive_reply(c, m, request, nfds);
+	if (err)
+		return err;
+	if (m->hdr.size == size && m->nfds == nfds)
+		return 0;
+	vhost_user_close_fds(m);
+	return -EPROTO;
+}
+
+int vhost_user_ask_u64(struct vhost_user_conn *c, u32 request, u64 *value)
+{
+	struct vhost_user_msg m;
+	int err;
+
+	vhost_user_msg_init(&m, request);
+	err = vhost_user_ask(c, &m, sizeof(m.num), 0);
+	*value = err ? 0 : m.num;
+	return err;
+}
+
+int vhost_user_negotiate(struct vhost_user_conn *c)
+{
+	u64 offered = 0, n = 0;
+	int err;
+
+	c->protocol = 0;
+	c->queue_num = 0;
+	err = vhost_user_ask_u64(c, VHOST_USER_GET_FEATURES, &c->features);
+	if (!err && c->features & HAS_PROTOCOL) {
+		err = vhost_user_ask_u64(c, VHOST_USER_GET_PROTOCOL_FEATURES, &offered);
+		if (!err) /* REPLY_ACK is not in force yet: this is not acknowledged */
+			err = vhost_user_tell_u64(c, VHOST_USER_SET_PROTOCOL_FEATURES,
+						  offered & KNOWN);
+		c->protocol = offered & KNOWN;
+	}
+	if (!err) {
+		struct vhost_user_msg m;
+
+		vhost_user_msg_init(&m, VHOST_USER_SET_OWNER);
+		err = vhost_user_tell(c, &m);
+	}
+	if (!err && vhost_user_has(c, VHOST_USER_PROTOCOL_F_MQ))
+		err = vhost_user_ask_u64(c, VHOST_USER_GET_QUEUE_NUM, &n);
+	c->queue_num = n > UINT32_MAX ? UINT32_MAX : n;
+	return err;
+}
+
+/* ---- memory ---- */
+
+static struct vhost_user_region region_of(const struct mem_region *r)
+{
+	return (struct vhost_user_region){
+		.gpa = r->gpa,
+		.size = r->size,
+		.user_addr = (uintptr_t)r->host,
+	};
+}
+
+/* One by one, each in a slot. */
+static int fill_slots(struct vhost_user_conn *c, const struct mem *mem)
+{
+	u64 slots;
+	int err = vhost_user_ask_u64(c, VHOST_USER_GET_MAX_MEM_SLOTS, &slots);
+
+	if (!err && slots < mem->nregions)
+		err = -ENOSPC;
+	for (u32 i = 0; i < mem->nregions && !err; i++) {
+		struct vhost_user_msg m;
+
+		vhost_user_msg_init(&m, VHOST_USER_ADD_MEM_REG);
+		m.hdr.size = sizeof(m.slot);
+		m.slot.region = region_of(&mem->region[i]);
+		m.fd[0] = mem->region[i].fd;
+		m.nfds = 1;
+		err = vhost_user_tell(c, &m);
+	}
+	return err;
+}
+
+/* All at once. */
+static int set_table(struct vhost_user_conn *c, const struct mem *mem)
+{
+	struct vhost_user_msg m;
+
+	vhost_user_msg_init(&m, VHOST_USER_SET_MEM_TABLE);
+	if (mem->nregions > VHOST_USER_REGIONS_MAX)
+		return -ENOSPC;
+	m.memory.nregions = m.nfds = mem->nregions;
+	for (u32 i = 0; i < mem->nregions; i++) {
+		m.memory.region[i] = region_of(&mem->region[i]);
+		m.fd[i] = mem->region[i].fd;
+	}
+	m.hdr.size = offsetof(struct vhost_user_memory, region[0]) +
+		     mem->nregions * sizeof(struct vhost_user_region);
+	return vhost_user_tell(c, &m);
+}
+
+int vhost_user_share_memory(struct vhost_user_conn *c, const struct mem *mem)
+{
+	return vhost_user_has(c, VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS) ? fill_slots(c, mem)
+									    : set_table(c, mem);
+}
+
+/* ---- configuration space ---- */
+
+int vhost_user_get_config(struct vhost_user_conn *c, void *buf, u32 len)
+{
+	struct vhost_user_msg m;
+	int err;
+
+	vhost_user_msg_init(&m, VHOST_USER_GET_CONFIG);
+	m.hdr.size = CONFIG_HEADER + len;
+	m.config.size = len;
+	err = vhost_user_send(c->sock, &m);
+	if (!err)
+		err = receive_reply(c, &m, VHOST_USER_GET_CONFIG, 0);
+	if (err)
+		return err;
+	if (!m.hdr.size || (m.hdr.size == CONFIG_HEADER && !m.config.size))
+		return -EREMOTEIO; /* "uses zero length of payload to indicate an error" */
+	if (m.hdr.size != CONFIG_HEADER + len || m.config.size != len || m.config.offset)
+		return -EPROTO;
+	memcpy(buf, m.config.data, len);
+	return 0;
+}
+
+int vhost_user_set_config(struct vhost_user_conn *c, u32 off, const void *buf, u32 len)
+{
+	struct vhost_user_msg m;
+
+	vhost_user_msg_init(&m, VHOST_USER_SET_CONFIG);
+	m.hdr.size = CONFIG_HEADER + len;
+	m.config.offset = off;
+	m.config.size = len;
+	memcpy(m.config.data, buf, len);
+	return vhost_user_tell(c, &m);
+}

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * vhost_user_conn.h - a connection to a vhost-user back end, from the front end's side: requests and what
+ * is answered. What the requests are for is told in vhost_user.c.
+ *
+ * Threads: any, one at a time.
+ */
+#ifndef DEVICES_DATAPATH_VHOST_USER_CONN_H
+#define DEVICES_DATAPATH_VHOST_USER_CONN_H
+
+#include "devices/datapath/vhost_user_msg.h"
+#include "minivmm/base.h"
+
+struct mem;
+
+struct vhost_user_conn {
+	int sock; /* -1: none */
+	u32 timeout_ms;
+	u64 features; /* virtio features offered by the back end, and VHOST_USER_F_PROTOCOL_FEATURES */
+	u64 protocol;  /* protocol features in force */
+	u32 queue_num; /* how many queues the back end has; 0: it does not say */
+};
+
+/*
+ * All functions return 0 or an error. After -EREMOTEIO, the back end's refusal, the connection is as it
+ * was; after any other it is of no more use: -ECONNRESET (hung up), -ETIMEDOUT (no answer within
+ * timeout_ms), -EPROTO (an answer that is none) or another -errno.
+ */
+
+/* In words, to be put behind "the back end". */
+const char *vhost_user_conn_why(int err);
+
+/* A request without a payload yet. */
+void vhost_user_msg_init(struct vhost_user_msg *m, u32 request);
+
+/* Send `m`, and wait for the acknowledgement if the back end gives any (REPLY_ACK). */
+int vhost_user_tell(struct vhost_user_conn *c, struct vhost_user_msg *m);
+
+/* The same with a payload that is one number, or an index and a number. */
+int vhost_user_tell_u64(struct vhost_user_conn *c, u32 request, u64 value);
+int vhost_user_tell_vring(struct vhost_user_conn *c, u32 request, u32 index, u32 num);
+
+/* The same for VRING_KICK, CALL and ERR. */
+int vhost_user_tell_fd(struct vhost_user_conn *c, u32 request, u32 index, int fd);
+
+/*
+ * Send `m` and receive into it what is answered: exactly `size` bytes of payload, and `nfds` descriptors,
+ * which are the caller's to close.
+ */
+int vhost_user_ask(struct vhost_user_conn *c, struct vhost_user_msg *m, u32 size, u32 nfds);
+int vhost_user_ask_u64(struct vhost_user_conn *c, u32 request, u64 *value);
+
+/*
+ * What stands at the beginning of every connection: features and protocol features, the owner, the number
+ * of queues. sock and timeout_ms are set.
+ */
+int vhost_user_negotiate(struct vhost_user_conn *c);
+
+static inline bool vhost_user_has(const struct vhost_user_conn *c, u32 protocol_feature)
+{
+	return c->protocol >> protocol_feature & 1;
+}
+
+/* All of the guest's memory, each region by its descriptor. -ENOSPC: more than the back end takes. */
+int vhost_user_share_memory(struct vhost_user_conn *c, const struct mem *mem);
+
+/* The first `len` bytes of the configuration space. -EREMOTEIO: the back end does not have so many. */
+int vhost_user_get_config(struct vhost_user_conn *c, void *buf, u32 len);
+
+/* The driver has written `len` bytes at `off`. */
+int vhost_user_set_config(struct vhost_user_conn *c, u32 off, const void *buf, u32 len);
+
+#endif

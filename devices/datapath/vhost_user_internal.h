@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * vhost_user_internal.h - what the two files of the data path share.
+ *
+ *	vhost_user.c		the data path: what a back end is handed, and takes over from another
+ *	vhost_user_link.c	which back end there is, and what it says by itself
+ */
+#ifndef DEVICES_DATAPATH_VHOST_USER_INTERNAL_H
+#define DEVICES_DATAPATH_VHOST_USER_INTERNAL_H
+
+#include "devices/datapath/vhost_user.h"
+#include "devices/datapath/vhost_user_conn.h"
+#include "minivmm/loop.h"
+#include "minivmm/virtio.h"
+
+#include <sys/un.h>
+
+struct vhost_user_ring {
+	struct virtio_queue *q; /* NULL: it has not been started */
+	struct vq_cfg cfg;
+	struct vq_pos pos; /* where it begins */
+	bool up;	   /* the back end has it */
+	bool recover;	   /* the back end that had it has gone: `pos` is no longer true */
+	bool rests;	   /* not to be enabled */
+};
+
+struct vhost_user {
+	struct datapath path;
+
+	/* Fixed after creation. */
+	const struct machine_env *env;
+	struct vhost_user_options o;
+	struct sockaddr_un addr;
+	int door;		/* server: listens */
+	u64 path_dev, path_ino; /* server: the file that we made; 0: none */
+	u64 offered;		/* what the driver can have accepted of the back end's features */
+
+	/* Main loop's. */
+	struct loop_fd hangup;	 /* the connection, for its end */
+	struct loop_fd channel;	 /* the back end's own */
+	struct loop_fd greeting; /* the connection, while it is not known whether anybody answers */
+	struct loop_fd retry;	 /* timerfd */
+	struct loop_fd error;	 /* eventfd: the back end has found a ring broken */
+	bool told_up;
+
+	pthread_mutex_t lock; /* guards all below */
+	struct vhost_user_conn conn;
+	u32 ntold;		/* lines logged about back ends that went */
+	u64 features;		/* what the driver has accepted */
+	bool prepared;		/* `features` is valid */
+	bool used;		/* this back end has been handed features before */
+	bool has_memory;	/* this back end has the guest's memory */
+	bool given_up;		/* until the driver begins anew: what was in flight is not known */
+	struct virtio_dev *dev; /* once a queue has been started */
+	int record;		/* of what is in flight, or -1 */
+	struct vhost_user_inflight record_at;
+	u8 config[VHOST_USER_CONFIG_MAX];
+	struct vhost_user_ring ring[VIRTIO_QUEUES_MAX];
+};
+
+static inline bool vhost_user_connected(const struct vhost_user *vu)
+{
+	return vu->conn.sock >= 0;
+}
+
+/* ---- vhost_user.c; the lock is held ---- */
+
+/* Give the back end all that the last one had. Returns 0, or an error of the connection's. */
+int vhost_user_hand_over_all(struct vhost_user *vu);
+
+/* The back end is of no more use, `err` says why. */
+void vhost_user_lose(struct vhost_user *vu, int err);
+
+/* The end of something that was tried with the back end: a refusal is told, anything else loses it. Returns
+ * `err`. */
+int vhost_user_done(struct vhost_user *vu, int err, const char *what);
+
+/* ---- vhost_user_link.c ---- */
+
+/* Begin: connect, or wait for the back end, and agree with it. Returns 0, or -errno after a message. */
+int vhost_user_link_begin(struct vhost_user *vu);
+
+/* The end, also of what is half made. The main loop's thread, or it does not run. */
+void vhost_user_link_end(struct vhost_user *vu);
+
+/* Close the connection, and look for the next back end at once. The lock is held. */
+void vhost_user_link_drop(struct vhost_user *vu);
+
+#endif

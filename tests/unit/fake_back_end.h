@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * fake_back_end.h - a vhost-user back end in a thread: it serves queues as the device of tests/lib/echo.h
+ * does, keeps count of what it is asked, and misbehaves on demand.
+ *
+ *	static struct back_end be;
+ *
+ *	be_begin(&be);		offers all that it can; change be.features and so on before be_listen()
+ *	be_listen(&be);
+ *	... a device with socket=be.path ...
+ *	be_end(&be);
+ */
+#ifndef TESTS_UNIT_FAKE_BACK_END_H
+#define TESTS_UNIT_FAKE_BACK_END_H
+
+#include "devices/datapath/vhost_user_msg.h"
+#include "minivmm/mem.h"
+#include "minivmm/vq.h"
+
+#include <pthread.h>
+
+#define BE_QUEUES   4
+#define BE_REQUESTS 64
+#define BE_P(name)  (1ULL << VHOST_USER_PROTOCOL_F_##name)
+#define BE_HELD_MAX 64
+
+/* What it does instead of answering be.bad_request. */
+enum be_bad {
+	BE_GOOD,
+	BE_SILENT,
+	BE_CLOSE,
+	BE_SHORT,	  /* a payload that lacks a byte */
+	BE_LONG,	  /* a byte more than there can be */
+	BE_OTHER_REQUEST, /* the answer to another one */
+	BE_NO_FLAG,	  /* without the reply flag */
+	BE_VERSION,	  /* of another version */
+	BE_MANY_FDS,	  /* with 9 descriptors */
+	BE_AN_FD,	  /* with one */
+	BE_HALF,	  /* half a header, and then the end */
+	BE_REFUSE,	  /* the acknowledgement says no */
+	BE_BAD_COUNT
+};
+
+struct be_ring {
+	u32 num, base;
+	u64 desc, avail, used;
+	int kick, call;
+	bool enabled, running;
+	struct vq vq;
+	/* Chains taken and not given back, while be.hold. */
+	struct {
+		struct vq_chain chain;
+		struct iovec iov[4];
+	} held[BE_HELD_MAX];
+	u32 nheld;
+};
+
+struct back_end {
+	/* Before be_listen(). */
+	char path[64];
+	u64 features, protocol;
+	u64 queue_num, mem_slots;
+	u8 config[VHOST_USER_CONFIG_MAX];
+	u32 config_len;
+
+	/* At any time, atomically. */
+	u32 bad; /* enum be_bad */
+	u32 bad_request;
+	u32 hold;	       /* keep chains */
+	u32 seen[BE_REQUESTS]; /* how often each request came */
+	u32 connections;
+	u64 accepted;  /* features of SET_FEATURES */
+	u32 last_base; /* of SET_VRING_BASE, queue 0 */
+	u32 status;
+
+	/* The thread's. */
+	u32 fds;
+	pthread_t thread;
+	bool runs;
+	int listener, sock, channel, stop;
+	int record; /* a file that stays over connections, as the front end's does */
+	u64 user[MEM_REGIONS_MAX];
+	struct mem mem;
+	struct be_ring ring[BE_QUEUES];
+};
+
+void be_begin(struct back_end *be);
+void be_listen(struct back_end *be);
+/* Ends the thread, and with it the connection. The socket's file stays. */
+void be_end(struct back_end *be);
+
+/* Tell the front end, on the channel of its own, that config[0] is `value` now. */
+void be_change_config(struct back_end *be, u8 value);
+
+static inline u32 be_seen(struct back_end *be, u32 request)
+{
+	return __atomic_load_n(&be->seen[request], __ATOMIC_SEQ_CST);
+}
+
+static inline u32 be_get(const u32 *field)
+{
+	return __atomic_load_n(field, __ATOMIC_SEQ_CST);
+}
+
+static inline void be_set(u32 *field, u32 value)
+{
+	__atomic_store_n(field, value, __ATOMIC_SEQ_CST);
+}
+
+#endif
