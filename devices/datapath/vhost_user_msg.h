@@ -155,7 +155,30 @@ struct vhost_user_msg {
 	u32 nfds;
 };
 
-#define VHOST_USER_HDR_LEN     sizeof(struct vhost_user_hdr)
-#define VHOST_USER_PAYLOAD_MAX (offsetof(struct vhost_user_msg, fd) - offsetof(struct vhost_user_msg, num))
+/*
+ * Send `m` with its first m->nfds descriptors, which stay the caller's. Any thread, one at a time. Returns
+ * 0, -ECONNRESET if the other end is gone, -EINVAL (hdr.size or nfds too big) or -errno: then part of it may
+ * be out, and the connection is of no more use. The socket blocks, or has a time-out (SO_SNDTIMEO) that
+ * gives -EAGAIN.
+ */
+int vhost_user_send(int sock, const struct vhost_user_msg *m);
+
+/*
+ * Receive one message; of the payload, what did not come is zero. The descriptors in m->fd[] are closed on
+ * exec, and the caller's to close. Waits until the message is whole, in vhost_user_recv_within() at most
+ * `ms` (0: for ever). Any thread, one at a time. Returns 0, -ECONNRESET (end of the stream), -EPROTO (wrong
+ * version, a payload that no request has, more descriptors than any message has), -ETIMEDOUT or -errno:
+ * then there are no descriptors, and the connection is of no more use. What the fields say is not checked
+ * here, nor whether hdr.size is the size that the request needs.
+ */
+int vhost_user_recv(int sock, struct vhost_user_msg *m);
+int vhost_user_recv_within(int sock, struct vhost_user_msg *m, u32 ms);
+
+/* Close the descriptors that came with `m`; it has none then. */
+void vhost_user_close_fds(struct vhost_user_msg *m);
+
+#define VHOST_USER_HDR_LEN sizeof(struct vhost_user_hdr)
+#define VHOST_USER_PAYLOAD_MAX \
+	(offsetof(struct vhost_user_msg, fd) - offsetof(struct vhost_user_msg, num))
 
 #endif

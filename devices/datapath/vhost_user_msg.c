@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: MIT
+/*
+ * vhost_user_msg.c - send and receive one message of the vhost-user protocol. See vhost_user_msg.h.
+ *
+ * How it works: header and payload go out by one sendmsg(), the descriptors with the first byte. They are
+ * expected there, too: one that comes beside the payload is dropped by the kernel. A stream may deliver a
+ * message in pieces, so what is received is put together until it is whole; all waits of one message share
+ * one limit, so that a byte now and then does not make it last.
+ */
+#include "devices/datapath/vhost_user_msg.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#define CONTROL_LEN CMSG_SPACE(VHOST_USER_FDS_MAX * sizeof(int))
+
+/* The bytes that `iov` describes, from `done` on. */
+static u32 iov_from(const struct iovec *iov, u32 niov, size_t done, struct iovec *out)
+{
+	u32 n = 0;
+
+	for (u32 i = 0; i < niov; i++) {
+		size_t skip = done < iov[i].iov_len ? done : iov[i].iov_len;
+
+		done -= skip;
+		if (iov[i].iov_len > skip)
+			out[n++] = (struct iovec){ (u8 *)iov[i].iov_base + skip,
+						   iov[i].iov_len - skip };
+	}
+	return n;
+}
+
+int vhost_user_send(int sock, const struct vhost_user_msg *m)
+{
+	struct iovec iov[2] = { { (void *)&m->hdr, VHOST_USER_HDR_LEN },
+				{ (void *)&m->num, m->hdr.size } };
+	size_t len = VHOST_USER_HDR_LEN + m->hdr.size, done = 0;
+	union {
+		char buf[CONTROL_LEN];
+		struct cmsghdr align;
+	} control;
+
+	if (m->hdr.size > VHOST_USER_PAYLOAD_MAX || m->nfds > VHOST_USER_FDS_MAX)
+		return -EINVAL;
+	while (done < len) {
+		struct iovec left[2];
+		struct msghdr msg = { .msg_iov = left, .msg_iovlen = iov_from(iov, 2, done, left) };
+		ssize_t n;
+
+		if (!done && m->nfds) {
+			struct cmsghdr *c;
+
+			memset(&control, 0, sizeof(control));
+			msg.msg_control = control.buf;
+			msg.msg_controllen = CMSG_SPACE(m->nfds * sizeof(int));
+			c = CMSG_FIRSTHDR(&msg);
+			c->cmsg_level = SOL_SOCKET;
+			c->cmsg_type = SCM_RIGHTS;
+			c->cmsg_len = CMSG_LEN(m->nfds * sizeof(int));
+			memcpy(CMSG_DATA(c), m->fd, m->nfds * sizeof(int));
+		}
+		n = sendmsg(sock, &msg, MSG_NOSIGNAL);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return errno == EPIPE ? -ECONNRESET : -errno;
+		done += n;
+	}
+	return 0;
+}
+
+void vhost_user_close_fds(struct vhost_user_msg *m)
+{
+	for (u32 i = 0; i < VHOST_USER_FDS_MAX; i++) {
+		if (m->fd[i] >= 0)
+			close(m->fd[i]);
+		m->fd[i] = -1;
+	}
+	m->nfds = 0;
+}
+
+/* Keep the descriptors that came. Returns 0, or -EPROTO if there were more than there may be. */
+static int take_fds(struct vhost_user_msg *m, struct msghdr *msg)
+{
+	int err = msg->msg_flags & MSG_CTRUNC ? -EPROTO : 0;
+
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
+		u32 n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+			continue;
+		for (u32 i = 0; i < n; i++) {
+			int fd;
+
+			memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
+			if (m->nfds < VHOST_USER_FDS_MAX) {
+				m->fd[m->nfds++] = fd;
+				continue;
+			}
+			close(fd);
+			err = -EPROTO;
+		}
+	}
+	return err;
+}
+
+static u64 now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000ULL + ts.tv_nsec / 1000000;
+}
+
+/* Wait until there is something to read. `end` is when to give up; 0: never. */
+static int wait_readable(int sock, u64 end)
+{
+	struct pollfd p = { .fd = sock, .events = POLLIN };
+	u64 now;
+	int n;
+
+	do {
+		now = end ? now_ms() : 0;
+		n = poll(&p, 1, !end ? -1 : now < end ? (int)(end - now) : 0);
+	} while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : n ? 0 : -ETIMEDOUT;
+}
+
+/* Receive exactly `len` bytes. Descriptors are kept if `fds`. */
+static int receive(int sock, struct vhost_user_msg *m, void *buf, size_t len, bool fds, u64 end)
+{
+	union {
+		char buf[CONTROL_LEN];
+		struct cmsghdr align;
+	} control;
+
+	for (size_t done = 0; done < len;) {
+		struct iovec iov = { (u8 *)buf + done, len - done };
+		struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+		int err = wait_readable(sock, end);
+		ssize_t n;
+
+		if (err)
+			return err;
+		if (fds) {
+			msg.msg_control = control.buf;
+			msg.msg_controllen = sizeof(control.buf);
+		}
+		n = recvmsg(sock, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+		if (n < 0 && (errno == EINTR || errno == EAGAIN))
+			continue;
+		if (n <= 0)
+			return n ? -errno : -ECONNRESET;
+		if (fds && take_fds(m, &msg))
+			return -EPROTO;
+		done += n;
+	}
+	return 0;
+}
+
+static int receive_all(int sock, struct vhost_user_msg *m, u64 end)
+{
+	int err = receive(sock, m, &m->hdr, VHOST_USER_HDR_LEN, true, end);
+
+	if (err)
+		return err;
+	if ((m->hdr.flags & VHOST_USER_VERSION_MASK) != VHOST_USER_VERSION ||
+	    m->hdr.size > VHOST_USER_PAYLOAD_MAX)
+		return -EPROTO;
+	return receive(sock, m, &m->num, m->hdr.size, false, end);
+}
+
+int vhost_user_recv_within(int sock, struct vhost_user_msg *m, u32 ms)
+{
+	int err;
+
+	memset(m, 0, sizeof(*m));
+	for (u32 i = 0; i < VHOST_USER_FDS_MAX; i++)
+		m->fd[i] = -1;
+	err = receive_all(sock, m, ms ? now_ms() + ms : 0);
+	if (err)
+		vhost_user_close_fds(m);
+	return err;
+}
+
+int vhost_user_recv(int sock, struct vhost_user_msg *m)
+{
+	return vhost_user_recv_within(sock, m, 0);
+}
