@@ -158,19 +158,12 @@ static bool announced(struct net *net, u8 command)
 /* 5.1.6.5.6 */
 static bool set_pairs(struct net *net, u8 command, struct cursor *c)
 {
-	u32 old = net->active;
 	u16 n;
 
 	if (command != VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET || !has(net, VIRTIO_NET_F_MQ) ||
 	    !take(c, &n, sizeof(n)) || !n || n > net->npairs)
 		return false;
-	if (peer_set_pairs(net->peer, n))
-		return false;
-	/* Pairs with active() in net_rx.c. */
-	__atomic_store_n(&net->active, n, __ATOMIC_RELEASE);
-	for (u32 i = old; i < n; i++)
-		virtio_queue_kick(&net->v, 2 * i);
-	return true;
+	return net_set_pairs(net, n) == 0;
 }
 
 /* 5.1.6.5.8 */
