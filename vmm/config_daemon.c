@@ -314,7 +314,8 @@ int daemon_config_parse(struct daemon_config *cfg, int argc, char **argv)
 	} else if (strcmp(kind, "blk") == 0) {
 		cfg->kind = DEVICE_DISK;
 	} else {
-		log_err("device %s: give net or blk; see minivmm device --help", kind);
+		log_err("device%s%s: give net or blk; see minivmm device --help", *kind ? " " : "",
+			kind);
 		return -EINVAL;
 	}
 	err = parse_options(cfg, argc - 1, argv + 1, seen);

@@ -252,6 +252,8 @@ static int create(struct daemon *d)
 	if (!err)
 		err = watch_signals(d);
 	if (!err)
+		err = vhost_user_guard_memory();
+	if (!err)
 		err = start_iothreads(d);
 	if (err) {
 		log_err("the device can't be made: %s", strerror(-err));

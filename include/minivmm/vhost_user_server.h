@@ -38,6 +38,10 @@ struct vhost_user_server_options {
 int vhost_user_server_create(struct vhost_user_server **out,
 			     const struct vhost_user_server_options *o);
 
+/* Have the process survive front ends that cut the file of their memory short (SIGBUS): what is gone reads
+ * as zeroes. Returns 0 or -errno. */
+int vhost_user_guard_memory(void);
+
 /* Ends the connection, too. The loops still run, or don't any more. NULL is allowed. */
 void vhost_user_server_destroy(struct vhost_user_server *s);
 
