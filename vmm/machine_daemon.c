@@ -235,6 +235,7 @@ static int create_server(struct daemon *d)
 		.fd = d->cfg->fd,
 		.nqueues = d->v->nqueues,
 		.unit = net ? 2 : 1,
+		.inflight = !net, /* a frame that is lost is sent again, a request is not */
 		.enabled = net ? queues_enabled : NULL,
 		.gone = front_end_gone,
 		.arg = d,

@@ -35,9 +35,17 @@ static int reply_num(struct vhost_user_msg *m, u64 num)
 
 /* ---- features ---- */
 
+/* With a record of what is in flight the rings can't be in order. */
 static u64 offered(const struct server *s)
 {
-	return s->v->offered | 1ULL << VHOST_USER_F_PROTOCOL_FEATURES;
+	u64 features = s->v->offered | 1ULL << VHOST_USER_F_PROTOCOL_FEATURES;
+
+	return s->o.inflight ? features & ~VIRTIO_FEATURE(VIRTIO_F_IN_ORDER) : features;
+}
+
+static u64 protocol_offered(const struct server *s)
+{
+	return PROTOCOL_FEATURES | (s->o.inflight ? PF(INFLIGHT_SHMFD) : 0);
 }
 
 static int get_features(struct server *s, struct vhost_user_msg *m)
@@ -70,15 +78,14 @@ static int set_features(struct server *s, struct vhost_user_msg *m)
 
 static int get_protocol_features(struct server *s, struct vhost_user_msg *m)
 {
-	(void)s;
-	return reply_num(m, PROTOCOL_FEATURES);
+	return reply_num(m, protocol_offered(s));
 }
 
 static int set_protocol_features(struct server *s, struct vhost_user_msg *m)
 {
-	if (m->num & ~PROTOCOL_FEATURES)
+	if (m->num & ~protocol_offered(s))
 		return server_refuse(s, -EINVAL, "protocol features that were not offered: 0x%llx",
-				     (unsigned long long)(m->num & ~PROTOCOL_FEATURES));
+				     (unsigned long long)(m->num & ~protocol_offered(s)));
 	s->protocol = m->num;
 	return 0;
 }
@@ -104,6 +111,10 @@ static void stop_all(struct server *s)
 		s->ring[i].started = false;
 	rings_hold(s);
 	device_reset(s);
+	for (u32 i = 0; i < s->o.nqueues; i++) { /* what was in flight never was */
+		if (inflight_of(&s->ring[i]))
+			vq_inflight_clear(inflight_of(&s->ring[i]));
+	}
 }
 
 static int get_status(struct server *s, struct vhost_user_msg *m)
@@ -236,6 +247,8 @@ static int get_vring_base(struct server *s, struct vhost_user_msg *m)
 	if (err)
 		return err;
 	ring_set_kick(r, -1);
+	if (inflight_of(r) && r->pos.avail == r->pos.used)
+		vq_inflight_clear(inflight_of(r));
 	m->vring.num = r->pos.avail;
 	if (s->features & VIRTIO_FEATURE(VIRTIO_F_RING_PACKED))
 		m->vring.num |= (u32)r->pos.used << 16;
@@ -367,6 +380,30 @@ static int set_backend_req_fd(struct server *s, struct vhost_user_msg *m)
 	return 0;
 }
 
+/* ---- in flight ---- */
+
+static int get_inflight_fd(struct server *s, struct vhost_user_msg *m)
+{
+	int err = inflight_make(s, &m->inflight, &m->fd[0]); /* closed once it is sent */
+
+	if (err)
+		return err;
+	m->nfds = 1;
+	m->hdr.size = sizeof(m->inflight);
+	return 1;
+}
+
+static int set_inflight_fd(struct server *s, struct vhost_user_msg *m)
+{
+	int err;
+
+	if (m->nfds != 1)
+		return server_refuse(s, -EINVAL, "%u descriptors", m->nfds);
+	rings_hold(s);
+	err = inflight_set(s, &m->inflight, m->fd[0]);
+	return err ? err : rings_update(s);
+}
+
 /* ---- the table ---- */
 
 struct request {
@@ -377,10 +414,12 @@ struct request {
 	u64 needs;
 };
 
-#define U64    sizeof(u64)
-#define VRING  sizeof(struct vhost_user_vring)
-#define REGION sizeof(struct vhost_user_mem_slot)
-#define TABLE  offsetof(struct vhost_user_memory, region)
+/* Without the padding at the structure's end. */
+#define INFLIGHT (offsetof(struct vhost_user_inflight, queue_size) + sizeof(u16))
+#define U64	 sizeof(u64)
+#define VRING	 sizeof(struct vhost_user_vring)
+#define REGION	 sizeof(struct vhost_user_mem_slot)
+#define TABLE	 offsetof(struct vhost_user_memory, region)
 
 /* clang-format off: one request a line */
 static const struct request requests[] = {
@@ -408,6 +447,10 @@ static const struct request requests[] = {
 					    PF(BACKEND_REQ) },
 	[VHOST_USER_GET_CONFIG] = { "GET_CONFIG", get_config, CONFIG_HDR, 0, PF(CONFIG) },
 	[VHOST_USER_SET_CONFIG] = { "SET_CONFIG", set_config, CONFIG_HDR, 0, PF(CONFIG) },
+	[VHOST_USER_GET_INFLIGHT_FD] = { "GET_INFLIGHT_FD", get_inflight_fd, INFLIGHT, 0,
+					 PF(INFLIGHT_SHMFD) },
+	[VHOST_USER_SET_INFLIGHT_FD] = { "SET_INFLIGHT_FD", set_inflight_fd, INFLIGHT, 1,
+					 PF(INFLIGHT_SHMFD) },
 	[VHOST_USER_RESET_DEVICE] = { "RESET_DEVICE", reset_device, 0, 0, PF(RESET_DEVICE) },
 	[VHOST_USER_GET_MAX_MEM_SLOTS] = { "GET_MAX_MEM_SLOTS", get_max_mem_slots, 0, 0,
 					   PF(CONFIGURE_MEM_SLOTS) },

@@ -25,6 +25,9 @@
  * itself (split), or is in the other half (packed). They differ only if a back end before us has died with
  * requests in flight; then we go on from where it has used, and do those again.
  *
+ * With a record of what is in flight (inflight.c) those are done again first, in their order. A ring that
+ * GET_VRING_BASE stops has nothing in flight, and its record is as new.
+ *
  * Threads: the main loop's; a start and a stop do their work on the queue's loop.
  */
 #include "devices/daemon/server.h"
@@ -155,10 +158,11 @@ static int ring_start(struct ring *r)
 		err = device_begin(s);
 	if (err)
 		return err;
+	cfg.inflight = inflight_of(r);
 	err = inproc_path.ops->start(&inproc_path, r->q, &cfg, r->pos);
 	if (err)
 		return server_refuse(s, err, "ring %u: %s", r->q->index,
-				     err == -EINVAL   ? "its size or position can't be"
+				     err == -EINVAL   ? "its size, position or record can't be"
 				     : err == -EFAULT ? "it is not in guest memory"
 						      : strerror(-err));
 	r->running = true;

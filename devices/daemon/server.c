@@ -67,6 +67,7 @@ static void disconnect(struct server *s)
 	rings_forget(s);
 	device_reset(s);
 	memory_forget(s);
+	inflight_forget(s);
 	if (s->back >= 0)
 		close(s->back);
 	s->back = -1;

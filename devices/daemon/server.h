@@ -6,6 +6,8 @@
  *	requests.c	what each message asks for
  *	rings.c		the life of a ring
  *	memory.c	the front end's memory
+ *	inflight.c	the record of what is in flight
+ *	sigbus.c	memory that is cut short
  *
  * A function that refuses what the front end wants returns -errno, after server_refuse() has kept the
  * reason; the connection then ends with one line in the log.
@@ -67,6 +69,9 @@ struct server {
 	int back; /* the channel for our own requests; -1: none */
 	struct user_region region[MEM_REGIONS_MAX];
 	u32 nregions;
+	u8 *inflight; /* mapped; NULL: none */
+	u64 inflight_size, inflight_step;
+	u16 inflight_queues, inflight_queue_size;
 	char why[160]; /* the reason of a refusal */
 };
 
@@ -116,5 +121,16 @@ void memory_forget(struct server *s);
 
 /* The guest physical address of a user address. False: it is in no region. */
 bool memory_gpa(const struct server *s, u64 user_addr, u64 *gpa);
+
+/* ---- inflight.c ---- */
+
+/* A new record for i->nqueues rings of i->queue_size; the rest of `i` is filled in. The descriptor is the
+ * caller's, also on error if it is not -1. Use one; no ring runs. Forget it. Return 0 or -errno. */
+int inflight_make(struct server *s, struct vhost_user_inflight *i, int *fd);
+int inflight_set(struct server *s, const struct vhost_user_inflight *i, int fd);
+void inflight_forget(struct server *s);
+
+/* A ring's part of it, or NULL. */
+void *inflight_of(const struct ring *r);
 
 #endif

@@ -412,7 +412,7 @@ static const struct {
 	{ "GET_VRING_BASE: there is no ring", VHOST_USER_GET_VRING_BASE, 0xffffffff, 0 },
 	{ "ring 0 has 0 descriptors", VHOST_USER_SET_VRING_NUM, 0, 0 },
 	{ "ring 0 has 65536 descriptors", VHOST_USER_SET_VRING_NUM, 0, 65536 },
-	{ "its size or position can't be", VHOST_USER_SET_VRING_NUM, 0, 63 },
+	{ "its size, position or record can't be", VHOST_USER_SET_VRING_NUM, 0, 63 },
 	{ "the base 1000 of ring 0", VHOST_USER_SET_VRING_BASE, 0, 1000 },
 	{ "enable ring 0: 2", VHOST_USER_SET_VRING_ENABLE, 0, 2 },
 };

@@ -87,6 +87,7 @@ Suite *virtio_pci_suite(void);
 Suite *virtio_queue_suite(void);
 Suite *vq_suite(void);
 Suite *vq_hostile_suite(void);
+Suite *vq_inflight_suite(void);
 Suite *vq_notify_suite(void);
 Suite *vq_stress_suite(void);
 

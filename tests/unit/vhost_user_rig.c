@@ -112,7 +112,8 @@ void vu_send(u32 request, u32 flags, const void *payload, u32 len, const int *fd
 	struct vhost_user_msg m = { .hdr = { request, VHOST_USER_VERSION | flags, len },
 				    .nfds = nfds };
 
-	memcpy(&m.num, payload, len);
+	if (len)
+		memcpy(&m.num, payload, len);
 	if (nfds)
 		memcpy(m.fd, fds, nfds * sizeof(*fds));
 	ck_assert_int_eq(vhost_user_send(vu.sock, &m), 0);
