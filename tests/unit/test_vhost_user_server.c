@@ -300,6 +300,47 @@ START_TEST(the_next_one_waits_until_the_first_is_gone)
 	vu_end();
 }
 
+START_TEST(a_record_of_what_is_in_flight_is_made_and_taken_back)
+{
+	struct vhost_user_inflight i = { .nqueues = 2, .queue_size = VU_SIZE };
+	struct vhost_user_msg m;
+	int fd;
+
+	vu_begin(vu_blk, _i);
+	vu_features(~0ULL);
+	vu_send(VHOST_USER_GET_INFLIGHT_FD, 0, &i, sizeof(i), NULL, 0);
+	vu_reply(&m);
+	ck_assert_uint_eq(m.nfds, 1);
+	ck_assert_uint_ge(m.inflight.mmap_size, 2 * vq_inflight_size(_i, VU_SIZE));
+	fd = m.fd[0];
+	vu_send(VHOST_USER_SET_INFLIGHT_FD, 0, &m.inflight, sizeof(i), &fd, 1);
+	vu_alive();
+
+	/* More than there is, more than was said, none at all. */
+	i = m.inflight;
+	i.mmap_offset = PAGE_SIZE;
+	vu_send(VHOST_USER_SET_INFLIGHT_FD, 0, &i, sizeof(i), &fd, 1);
+	vu_closed("are not in the file");
+	vu_connect();
+	vu_features(~0ULL);
+	i = m.inflight;
+	i.mmap_size = 64;
+	vu_send(VHOST_USER_SET_INFLIGHT_FD, 0, &i, sizeof(i), &fd, 1);
+	vu_closed("are not in the file");
+	vu_connect();
+	vu_features(~0ULL);
+	i = m.inflight;
+	i.nqueues = 3;
+	vu_send(VHOST_USER_SET_INFLIGHT_FD, 0, &i, sizeof(i), &fd, 1);
+	vu_closed("3 rings of 64 descriptors");
+	vu_connect();
+	vu_features(~0ULL);
+	vu_send(VHOST_USER_SET_INFLIGHT_FD, 0, &i, sizeof(i), NULL, 0);
+	vu_closed("SET_INFLIGHT_FD: 0 descriptors");
+	close(fd);
+	vu_end();
+}
+
 /* ---- what does not ---- */
 
 /* Each is a table of one or two regions. `fd`: 0 the front end's memory, 1 a pipe. */
@@ -532,6 +573,7 @@ Suite *vhost_user_server_suite(void)
 	tcase_add_loop_test(good, a_broken_driver_is_told_of_on_every_way_there_is, 0, 2);
 	tcase_add_loop_test(good, a_reset_stops_and_disables_all, 0, 2);
 	tcase_add_loop_test(good, front_ends_come_and_go, 0, 2);
+	tcase_add_loop_test(good, a_record_of_what_is_in_flight_is_made_and_taken_back, 0, 2);
 	tcase_add_test(good, the_next_one_waits_until_the_first_is_gone);
 	tcase_add_loop_test(bad, a_memory_table_that_can_not_be_ends_the_connection, 0,
 			    ARRAY_SIZE(tables));

@@ -66,7 +66,9 @@ void vu_connect(void)
 
 void vu_begin(struct virtio_dev *(*create)(const struct machine_env *env), bool packed)
 {
-	struct vhost_user_server_options o = { .path = socket_path, .unit = 1, .gone = gone };
+	struct vhost_user_server_options o = {
+		.path = socket_path, .unit = 1, .inflight = true, .gone = gone
+	};
 
 	packed_rings = packed;
 	rig_init(&vu.rig);
