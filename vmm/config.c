@@ -32,6 +32,7 @@
 
 static const char help_text[] =
 	"Usage: minivmm --kernel FILE [OPTION]...\n"
+	"       minivmm device net|blk --socket PATH [OPTION]...\n"
 	"       minivmm check\n"
 	"\n"
 	"Run a virtual machine on Linux KVM, with its serial port on this terminal.\n"
@@ -104,6 +105,8 @@ static const char help_text[] =
 	"written twice. With a --disk there is no initramfs unless --initrd names one.\n"
 	"\n"
 	"Commands:\n"
+	"  device                run a virtio device in a process of its own, behind a vhost-user\n"
+	"                        socket; see minivmm device --help\n"
 	"  check                 say what this machine offers for running guests, and what to do\n"
 	"                        about each \"no\"; exit status 0 if Linux can boot here\n"
 	"\n"

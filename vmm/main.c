@@ -6,7 +6,9 @@
  */
 #include "vmm/check.h"
 #include "vmm/config.h"
+#include "vmm/config_daemon.h"
 #include "vmm/machine.h"
+#include "vmm/machine_daemon.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -48,12 +50,30 @@ static void block_signals(void)
 	signal(SIGXFSZ, SIG_IGN);
 }
 
+/* `minivmm device`: argv[0] is that word. */
+static int run_device(int argc, char **argv)
+{
+	struct daemon_config cfg;
+	int status;
+
+	if (daemon_config_help(argc, argv))
+		return 0;
+	if (daemon_config_parse(&cfg, argc, argv) < 0)
+		return EXIT_USAGE;
+	block_signals();
+	status = daemon_run(&cfg);
+	daemon_config_free(&cfg);
+	return status;
+}
+
 int main(int argc, char **argv)
 {
 	struct config cfg;
 	int status;
 
 	fill_standard_fds();
+	if (argc > 1 && strcmp(argv[1], "device") == 0)
+		return run_device(argc - 1, argv + 1);
 	if (config_help(argc, argv))
 		return 0;
 	if (argc > 1 && strcmp(argv[1], "check") == 0)

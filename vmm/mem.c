@@ -39,8 +39,8 @@ void mem_init(struct mem *m)
 
 static void region_close(struct mem_region *r)
 {
-	if (r->host)
-		munmap(r->host, r->size);
+	if (r->map)
+		munmap(r->map, r->map_size);
 	if (r->fd >= 0)
 		close(r->fd);
 }
@@ -89,18 +89,43 @@ static int region_open(struct mem_region *r)
 		return -errno;
 	if (ftruncate(r->fd, r->size) < 0)
 		return -errno;
-	r->host = reserve(r->size);
+	r->host = r->map = reserve(r->size);
+	r->map_size = r->size;
 	return r->host ? region_map(r) : -errno;
 }
 
-int mem_add_ram(struct mem *m, u64 gpa, u64 size, bool huge)
+/* Map `size` bytes of a file that is somebody else's. In a file of huge pages all is in units of them. */
+static int region_open_file(struct mem_region *r, int fd, u64 offset)
 {
-	u64 align = huge ? HUGE_SIZE : PAGE_SIZE;
-	struct mem_region new = { .gpa = gpa, .size = size, .fd = -1, .huge = huge };
-	u32 at = 0;
-	int err;
+	u64 unit = PAGE_SIZE, start;
+	struct stat st;
+	void *map;
 
-	if (!size || gpa % align || size % align || gpa + size - 1 < gpa)
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if (!S_ISREG(st.st_mode) || !range_inside(offset, r->size, 0, st.st_size))
+		return -EINVAL;
+	if ((u64)st.st_blksize > unit && !(st.st_blksize & (st.st_blksize - 1)))
+		unit = st.st_blksize;
+	start = ALIGN_DOWN(offset, unit);
+	r->map_size = ALIGN_UP(offset + r->size, unit) - start;
+	map = mmap(NULL, r->map_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, start);
+	if (map == MAP_FAILED)
+		return -errno;
+	r->map = map;
+	r->host = r->map + (offset - start);
+	fcntl(fd, F_ADD_SEALS,
+	      F_SEAL_SHRINK); /* a wish: not all files can be, or have to be any more */
+	madvise(r->map, r->map_size, MADV_DONTDUMP);
+	return 0;
+}
+
+/* Where a region at [gpa, gpa + size) has its place among the others. Returns that or -errno. */
+static int place_of(const struct mem *m, u64 gpa, u64 size)
+{
+	u32 at = 0;
+
+	if (!size || gpa + size - 1 < gpa)
 		return -EINVAL;
 	if (m->nregions == MEM_REGIONS_MAX)
 		return -ENOSPC;
@@ -112,16 +137,61 @@ int mem_add_ram(struct mem *m, u64 gpa, u64 size, bool huge)
 		if (r->gpa < gpa)
 			at = i + 1;
 	}
+	return at;
+}
 
+static void insert(struct mem *m, u32 at, const struct mem_region *r)
+{
+	memmove(&m->region[at + 1], &m->region[at], (m->nregions - at) * sizeof(*r));
+	m->region[at] = *r;
+	m->nregions++;
+}
+
+int mem_add_ram(struct mem *m, u64 gpa, u64 size, bool huge)
+{
+	u64 align = huge ? HUGE_SIZE : PAGE_SIZE;
+	struct mem_region new = { .gpa = gpa, .size = size, .fd = -1, .huge = huge };
+	int at = place_of(m, gpa, size), err;
+
+	if (gpa % align || size % align)
+		return -EINVAL;
+	if (at < 0)
+		return at;
 	err = region_open(&new);
 	if (err) {
 		region_close(&new);
 		return err;
 	}
-	memmove(&m->region[at + 1], &m->region[at], (m->nregions - at) * sizeof(new));
-	m->region[at] = new;
-	m->nregions++;
+	insert(m, at, &new);
 	return 0;
+}
+
+int mem_add_fd(struct mem *m, u64 gpa, u64 size, int fd, u64 offset)
+{
+	struct mem_region new = { .gpa = gpa, .size = size, .fd = -1 };
+	int at = place_of(m, gpa, size), err;
+
+	if (at < 0)
+		return at;
+	err = region_open_file(&new, fd, offset);
+	if (!err)
+		insert(m, at, &new);
+	return err;
+}
+
+int mem_remove(struct mem *m, u64 gpa)
+{
+	for (u32 i = 0; i < m->nregions; i++) {
+		struct mem_region *r = &m->region[i];
+
+		if (r->gpa != gpa)
+			continue;
+		region_close(r);
+		m->nregions--;
+		memmove(r, r + 1, (m->nregions - i) * sizeof(*r));
+		return 0;
+	}
+	return -ENOENT;
 }
 
 int mem_discard(struct mem *m)

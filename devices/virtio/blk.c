@@ -455,6 +455,8 @@ static void offer(struct blk *blk, const struct virtio_blk_options *o)
 		c.max_discard_seg = RANGES_MAX;
 		c.discard_sector_alignment = granularity / SECTOR;
 	}
+	if (o->seg_max && o->seg_max < c.seg_max)
+		c.seg_max = o->seg_max;
 	memcpy(v->config, &c, CONFIG_LEN);
 	v->config_writable[WRITEBACK] = 1;
 }

@@ -43,6 +43,9 @@
 	 NET_F(CTRL_RX_EXTRA) | NET_F(CTRL_VLAN) | NET_F(GUEST_ANNOUNCE) | NET_F(SPEED_DUPLEX) | \
 	 NET_F(CTRL_GUEST_OFFLOADS))
 
+/* Those that mean something without the control queue and the configuration. */
+#define RINGS_FEATURES (NET_F(MRG_RXBUF) | NET_F(GUEST_ANNOUNCE))
+
 /* 5.1.3.1: a feature, and those of which it requires one. */
 static const struct {
 	u64 feature, needs;
@@ -161,7 +164,7 @@ int net_set_pairs(struct net *net, u32 n)
 
 	/* At no time has the data path a pair whose peer's is off. */
 	path_use_pairs(net, n < old ? n : old);
-	err = peer_set_pairs(net->peer, n);
+	err = n == old ? 0 : peer_set_pairs(net->peer, n);
 	path_use_pairs(net, err ? old : n);
 	if (err)
 		return err;
@@ -176,6 +179,12 @@ int net_set_pairs(struct net *net, u32 n)
 	for (u32 i = old; i < n; i++)
 		virtio_queue_kick(&net->v, 2 * i);
 	return 0;
+}
+
+int virtio_net_set_pairs(struct virtio_dev *v, u32 n)
+{
+	assert(n >= 1 && n <= net_of(v)->npairs);
+	return net_set_pairs(net_of(v), n);
 }
 
 /* All that a driver can have changed, as for the first one. `any_vlan`: it can't filter VLANs. */
@@ -196,7 +205,8 @@ static void forget_driver(struct net *net, bool any_vlan)
 
 static bool net_features_ok(struct virtio_dev *v, u64 features)
 {
-	(void)v;
+	if (net_of(v)->rings_only)
+		features |= NET_F(CTRL_VQ); /* it is there, but not ours */
 	return net_features_sound(features);
 }
 
@@ -420,14 +430,14 @@ void virtio_net_stats(struct virtio_dev *v, u32 queue, struct virtio_net_stats *
 /* What the device offers with this peer. */
 static u64 features_of(const struct virtio_net_options *o)
 {
-	u64 features =
-		OWN_FEATURES | (o->peer->features & (NET_HOST_OFFLOADS | NET_GUEST_OFFLOADS));
+	u64 features = o->peer->features & (NET_HOST_OFFLOADS | NET_GUEST_OFFLOADS);
 
+	features |= o->rings_only ? RINGS_FEATURES | NET_F(CTRL_VQ) : OWN_FEATURES;
 	if (o->npairs > 1)
 		features |= NET_F(MQ);
 	if (o->mtu)
 		features |= NET_F(MTU);
-	if (!o->antispoof)
+	if (!o->antispoof && !o->rings_only)
 		features |= NET_F(CTRL_MAC_ADDR);
 	features &= ~o->features_off;
 	for (u32 i = 0; i < ARRAY_SIZE(requirements); i++) { /* the table is in their order */
@@ -436,6 +446,8 @@ static u64 features_of(const struct virtio_net_options *o)
 	}
 	if (!(features & NET_F(CTRL_VQ)))
 		features &= ~(NET_F(CTRL_RX_EXTRA) | NET_F(CTRL_GUEST_OFFLOADS));
+	if (o->rings_only)
+		features &= ~NET_F(CTRL_VQ);
 	return features;
 }
 
@@ -521,6 +533,7 @@ static int net_init(struct net *net, const struct virtio_net_options *o)
 
 	memcpy(net->mac, o->mac, sizeof(net->mac));
 	net->antispoof = o->antispoof;
+	net->rings_only = o->rings_only;
 	net->mtu = o->mtu;
 	net->poll_ns_max = o->poll_us * 1000ULL;
 	net->active = net->cable = net->link = 1;

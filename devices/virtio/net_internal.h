@@ -166,7 +166,7 @@ struct net {
 	/* Fixed after creation. */
 	struct peer *peer;
 	u8 mac[6];
-	bool antispoof;
+	bool antispoof, rings_only;
 	u16 mtu;
 	u64 poll_ns_max;
 	u32 npairs;
@@ -202,6 +202,9 @@ static inline bool net_needs_reset(struct net *net)
 {
 	return virtio_status_read(&net->v) & VIRTIO_CONFIG_S_NEEDS_RESET;
 }
+
+/* Receive by the first `n` pairs, which there are. Serialised by the caller. Returns 0 or -errno. */
+int net_set_pairs(struct net *net, u32 n);
 
 /* Is what each feature requires among `features`, too (5.1.3.1)? */
 bool net_features_sound(u64 features);

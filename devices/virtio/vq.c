@@ -64,7 +64,8 @@ int vq_start(struct vq *q, const struct mem *mem, const struct vq_cfg *cfg, stru
 
 	memset(q, 0, sizeof(*q));
 	q->callfd = -1;
-	if (!cfg->size || cfg->size > VQ_SIZE_MAX || !format->valid(cfg, pos))
+	if (!cfg->size || cfg->size > VQ_SIZE_MAX || !format->valid(cfg, pos) ||
+	    (cfg->inflight && cfg->in_order))
 		return -EINVAL;
 
 	q->mem = mem;
@@ -88,6 +89,14 @@ int vq_start(struct vq *q, const struct mem *mem, const struct vq_cfg *cfg, stru
 	q->room = cfg->size;
 	q->callfd = callfd;
 	q->format = format;
+	if (cfg->inflight) {
+		int err = vq_record_open(q);
+
+		if (err) {
+			q->format = NULL;
+			return err;
+		}
+	}
 	return 0;
 }
 
@@ -97,6 +106,11 @@ struct vq_pos vq_stop(struct vq *q)
 	vq_publish(q);
 	free(q->order);
 	q->order = NULL;
+	if (q->record) { /* what was not even got again is not ahead */
+		if (vq_record_waits(q))
+			q->pos.avail = q->pos.used;
+		vq_record_close(q);
+	}
 	q->format = NULL;
 	return q->pos;
 }
@@ -113,7 +127,7 @@ int vq_get(struct vq *q, struct vq_chain *c)
 
 	if (q->broken)
 		return 0;
-	got = q->format->get(q, c);
+	got = q->record ? vq_record_get(q, c) : q->format->get(q, c);
 	if (got > 0) {
 		c->seq = q->get_seq;
 		q->get_seq = seq_after(q, q->get_seq);
@@ -124,7 +138,7 @@ int vq_get(struct vq *q, struct vq_chain *c)
 
 void vq_unget(struct vq *q, const struct vq_chain *c)
 {
-	assert(q->inflight && seq_after(q, c->seq) == q->get_seq);
+	assert(q->inflight && seq_after(q, c->seq) == q->get_seq && !q->record);
 	q->get_seq = c->seq;
 	q->inflight--;
 	q->format->unget(q, c);
@@ -148,6 +162,8 @@ void vq_put(struct vq *q, const struct vq_chain *c, u32 written)
 	assert(q->inflight && written <= c->in_len);
 	q->inflight--;
 	q->stats.chains++;
+	if (q->record)
+		vq_record_put(q, c);
 	if (q->cfg.in_order)
 		put_in_order(q, c, written);
 	else
@@ -160,7 +176,11 @@ bool vq_publish(struct vq *q)
 
 	if (!q->batch)
 		return false;
+	if (q->record)
+		vq_record_publish(q);
 	call = q->format->publish(q);
+	if (q->record)
+		vq_record_published(q);
 	q->published = q->pos.used;
 	q->room += q->batch;
 	q->batch = 0;
@@ -178,10 +198,12 @@ void vq_disarm(struct vq *q)
 
 bool vq_rearm(struct vq *q)
 {
-	return !q->broken && q->format->rearm(q);
+	if (q->broken)
+		return false;
+	return q->format->rearm(q) || (q->record && vq_record_waits(q));
 }
 
 bool vq_ready(struct vq *q)
 {
-	return !q->broken && q->format->ready(q);
+	return !q->broken && (q->format->ready(q) || (q->record && vq_record_waits(q)));
 }

@@ -16,6 +16,7 @@
 #include "minivmm/vq.h"
 
 #include <errno.h>
+#include <linux/virtio_ring.h>
 
 /* A ring format. No hook but start() is called while the queue does not run. */
 struct vq_format {
@@ -25,6 +26,10 @@ struct vq_format {
 	bool (*valid)(const struct vq_cfg *cfg, struct vq_pos pos);
 	/* The next chain, as vq_get(): moves pos.avail and room, sets all of `c` but seq. */
 	int (*get)(struct vq *q, struct vq_chain *c);
+	/* A chain once more that has been got before, by what was in the ring: `desc` of `n` (packed), or the
+	 * head `id` (split). As get(), but nothing moves. Returns 1 or -EINVAL. */
+	int (*again)(struct vq *q, struct vq_chain *c, const struct vring_packed_desc *desc, u16 n,
+		     u16 id);
 	/* Move pos.avail back by a chain. */
 	void (*unget)(struct vq *q, const struct vq_chain *c);
 	/* Write a used element at pos.used, and move that and q->batch. The driver sees none before
@@ -39,6 +44,20 @@ struct vq_format {
 };
 
 extern const struct vq_format vq_split, vq_packed;
+
+/* ---- vq_inflight.c: with q->record ---- */
+
+/* Begin with the record of q->cfg: sets q->pos and q->room. Returns 0, -EINVAL (it can't be) or -ENOMEM. */
+int vq_record_open(struct vq *q);
+void vq_record_close(struct vq *q);
+/* As vq_get(): what was in flight first. */
+int vq_record_get(struct vq *q, struct vq_chain *c);
+/* There are such ones to get. */
+bool vq_record_waits(const struct vq *q);
+void vq_record_put(struct vq *q, const struct vq_chain *c);
+/* Around format->publish(). */
+void vq_record_publish(struct vq *q);
+void vq_record_published(struct vq *q);
 
 /* The driver broke a rule. Returns -EINVAL. */
 __attribute__((cold)) int vq_break(struct vq *q, const char *why);

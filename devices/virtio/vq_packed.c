@@ -181,6 +181,25 @@ static int packed_get(struct vq *q, struct vq_chain *c)
 	return 1;
 }
 
+static int packed_again(struct vq *q, struct vq_chain *c, const struct vring_packed_desc *desc,
+			u16 n, u16 id)
+{
+	struct vq_walk w = { 0 };
+
+	for (u16 i = 0; i < n; i++) {
+		const struct vring_packed_desc *d = &desc[i];
+
+		if (d->flags & VRING_DESC_F_INDIRECT) {
+			if (packed_indirect(q, &w, c, d))
+				return -EINVAL;
+		} else if (vq_walk_add(q, &w, c, d->addr, d->len, d->flags & VRING_DESC_F_WRITE)) {
+			return -EINVAL;
+		}
+	}
+	vq_walk_end(&w, c, id, n);
+	return 1;
+}
+
 static void packed_unget(struct vq *q, const struct vq_chain *c)
 {
 	q->pos.avail = pos_sub(q, q->pos.avail, c->ndesc);
@@ -249,6 +268,7 @@ const struct vq_format vq_packed = {
 	.areas = packed_areas,
 	.valid = packed_valid,
 	.get = packed_get,
+	.again = packed_again,
 	.unget = packed_unget,
 	.put = packed_put,
 	.publish = packed_publish,

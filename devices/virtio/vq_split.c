@@ -150,6 +150,14 @@ static int split_get(struct vq *q, struct vq_chain *c)
 	return 1;
 }
 
+static int split_again(struct vq *q, struct vq_chain *c, const struct vring_packed_desc *desc,
+		       u16 n, u16 id)
+{
+	(void)desc;
+	(void)n;
+	return split_walk(q, c, id) ? -EINVAL : 1;
+}
+
 static void split_unget(struct vq *q, const struct vq_chain *c)
 {
 	(void)c;
@@ -208,6 +216,7 @@ const struct vq_format vq_split = {
 	.areas = split_areas,
 	.valid = split_valid,
 	.get = split_get,
+	.again = split_again,
 	.unget = split_unget,
 	.put = split_put,
 	.publish = split_publish,

@@ -51,6 +51,7 @@ struct virtio_blk_options {
 	bool writethrough;   /* until the driver chooses otherwise */
 	bool discard;	     /* offer discard and write-zeroes */
 	const char *serial;  /* what GET_ID tells, at most 20 bytes; NULL: empty */
+	u32 seg_max; /* as told to the driver, if the queue allows so many; 0: the default */
 };
 int virtio_blk_create(struct virtio_dev **v, const struct machine_env *env,
 		      const struct virtio_options *o, const struct virtio_blk_options *blk);
@@ -78,6 +79,9 @@ struct virtio_net_options {
 	u32 speed;	  /* Mbit/s; VIRTIO_NET_UNKNOWN_SPEED */
 	u8 duplex;	  /* 0: half, 1: full, 0xff: unknown */
 	u64 features_off; /* feature bits of the device type not to offer */
+	/* Somebody else has the control queue and the configuration (vhost-user): the device offers what
+	 * concerns the other queues alone, and has no more of them. */
+	bool rings_only;
 };
 #define VIRTIO_NET_UNKNOWN_SPEED 0xffffffff
 int virtio_net_create(struct virtio_dev **v, const struct machine_env *env,
@@ -87,6 +91,10 @@ int virtio_net_create(struct virtio_dev **v, const struct machine_env *env,
  * the cable all frames are dropped; without the peer's link, those that the driver sends. A data path
  * other than the in-process one leaves them where they are. Main loop's thread. */
 void virtio_net_set_link(struct virtio_dev *v, bool up);
+
+/* With rings_only: receive by the first `n` pairs, 1 to all. No queue of the others is given frames any
+ * more. Returns 0 or the peer's error. Main loop's thread. */
+int virtio_net_set_pairs(struct virtio_dev *v, u32 n);
 
 /* Ask the driver to announce itself on the network (5.1.6.5.4), if it can. Main loop's thread. */
 void virtio_net_announce(struct virtio_dev *v);

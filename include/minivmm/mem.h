@@ -22,14 +22,16 @@
 
 #include "minivmm/base.h"
 
-#define MEM_REGIONS_MAX 8
+#define MEM_REGIONS_MAX 32
 
 struct mem_region {
 	u64 gpa;  /* first guest physical address */
 	u64 size; /* bytes, a multiple of the page size */
 	u8 *host; /* where it is mapped in this process */
-	int fd;	  /* the memfd; region byte 0 is file byte 0 */
+	int fd;	  /* the memfd; region byte 0 is file byte 0. -1: somebody else's (mem_add_fd) */
 	bool huge;
+	u8 *map; /* all that is mapped: host, or of a file, from the boundary of a page before it */
+	u64 map_size;
 };
 
 struct mem {
@@ -50,6 +52,20 @@ void mem_destroy(struct mem *m);
  * host's error: -ENOMEM if the size can't be had.
  */
 int mem_add_ram(struct mem *m, u64 gpa, u64 size, bool huge);
+
+/*
+ * Add RAM that another process made: `size` bytes of the file `fd` from `offset` on, at `gpa`. No alignment
+ * is asked of any, and nothing of them is trusted. The descriptor stays the caller's, who may close it.
+ * Returns 0, -EINVAL (nothing, a wrap, not a regular file, more than the file has), -EEXIST (overlap),
+ * -ENOSPC or the host's error.
+ *
+ * The file may be cut short later, and then touching what is gone is a SIGBUS. If it is a memfd that lets
+ * itself be sealed, it is sealed against that.
+ */
+int mem_add_fd(struct mem *m, u64 gpa, u64 size, int fd, u64 offset);
+
+/* Take the region at `gpa` away. Nobody uses it. Returns 0 or -ENOENT. */
+int mem_remove(struct mem *m, u64 gpa);
 
 /* Give all pages back to the host: the RAM reads as zeroes again. No vCPU may be running. */
 int mem_discard(struct mem *m);

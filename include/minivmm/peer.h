@@ -2,7 +2,7 @@
 /*
  * peer.h - the other end of a network device: where its frames go to and come from.
  *
- *	guest driver ── virtqueues ── virtio-net ── [pcap] ── [rate] ── tap, user, socket
+ *	guest driver ── virtqueues ── virtio-net ── [pcap] ── [rate] ── tap, user, socket, null
  *	                              devices/virtio/net.c    └──── devices/net/ ────┘
  *
  * A peer has one or more queue pairs. What moves is a frame: a struct virtio_net_hdr_v1 (VIRTIO 1.2,
@@ -207,6 +207,9 @@ struct peer_socket_options {
 	struct loop *loop;
 };
 int peer_socket_open(struct peer **out, const struct peer_socket_options *o);
+
+/* Nobody: takes all that is sent, and never has a frame. For benchmarks. */
+int peer_null_open(struct peer **out, u32 npairs);
 
 /*
  * Write what goes through in either direction to `path`, in pcap format. Takes `*p` over on success and

@@ -34,6 +34,7 @@ struct mem;
 struct mem_region;
 struct vq_format;
 struct vq_order;
+struct vq_record;
 
 #define VQ_SIZE_MAX 32768 /* 2.7, 2.8 */
 
@@ -45,6 +46,9 @@ struct vq_cfg {
 	/* Guest physical addresses: descriptor table, available ring and used ring if split (2.7);
 	 * descriptor ring, driver and device event suppression if packed (2.8). */
 	u64 desc, driver, device;
+	/* The queue's region of a record of what is in flight (vhost-user, "Inflight I/O tracking"), in
+	 * memory that outlives us: vq_inflight_size() bytes at a multiple of 8. NULL: none is kept. */
+	void *inflight;
 };
 
 /*
@@ -76,6 +80,7 @@ struct vq_chain {
 	u16 id;	   /* split: head descriptor; packed: buffer id, any value */
 	u16 ndesc; /* places taken in the ring */
 	u16 seq;   /* its place in the order of gets, modulo the queue's size */
+	u16 entry; /* packed: its first entry in the record of what is in flight */
 };
 
 /* Totals since vq_start(). */
@@ -103,7 +108,8 @@ struct vq {
 	u16 head_flags;			 /* packed: flags of the first descriptor of the batch */
 	u16 get_seq, put_seq;	/* order of gets, modulo size: next to get; in order: next to use */
 	struct vq_order *order; /* in order: what was put too early, cfg.size entries */
-	const char *broken;	/* why, or NULL */
+	struct vq_record *record; /* what is in flight, or NULL */
+	const char *broken;	  /* why, or NULL */
 	struct vq_stats stats;
 };
 
@@ -152,6 +158,19 @@ bool vq_rearm(struct vq *q);
 
 /* Is there a chain to get? One load, no side effect. */
 bool vq_ready(struct vq *q);
+
+/*
+ * A record of what is in flight. With cfg->inflight, a chain is written down there from vq_get() until the
+ * driver has seen it used. If the process dies meanwhile, whoever starts the queue with that record gets
+ * those chains again, in their order and before all others; `pos` of the start then is of no use but for a
+ * record that is empty (all zeroes, or vq_inflight_clear()ed). Such a queue can't be in order, and knows no
+ * vq_unget().
+ *
+ * The record is shared with the other side, so nothing in it is trusted: vq_start() gives -EINVAL if it can't
+ * be.
+ */
+u64 vq_inflight_size(bool packed, u16 size);
+void vq_inflight_clear(void *inflight);
 
 /* Why the queue is broken, or NULL. */
 static inline const char *vq_broken(const struct vq *q)

@@ -27,6 +27,7 @@ int main(void)
 	srunner_add_suite(sr, msix_suite());
 	srunner_add_suite(sr, testdev_suite());
 	srunner_add_suite(sr, virtio_suite());
+	srunner_add_suite(sr, vhost_user_server_suite());
 	srunner_add_suite(sr, virtio_queue_suite());
 	srunner_add_suite(sr, virtio_pci_suite());
 	srunner_add_suite(sr, virtio_mmio_suite());
@@ -55,6 +56,7 @@ int main(void)
 	srunner_add_suite(sr, power_suite());
 	srunner_add_suite(sr, vq_suite());
 	srunner_add_suite(sr, vq_notify_suite());
+	srunner_add_suite(sr, vq_inflight_suite());
 	srunner_add_suite(sr, vq_hostile_suite());
 	srunner_add_suite(sr, vq_stress_suite());
 	srunner_add_suite(sr, initrd_suite());
@@ -66,6 +68,7 @@ int main(void)
 	srunner_add_suite(sr, config_suite());
 	srunner_add_suite(sr, config_devices_suite());
 	srunner_add_suite(sr, config_net_suite());
+	srunner_add_suite(sr, config_daemon_suite());
 	srunner_run_all(sr, CK_ENV);
 	failed = srunner_ntests_failed(sr);
 	srunner_free(sr);

@@ -1,0 +1,494 @@
+// SPDX-License-Identifier: MIT
+/*
+ * requests.c - what each message of the front end asks for. Vhost-user Protocol, "Front-end message types".
+ *
+ * How it works: the table at the end has for each request how long its payload is, how many descriptors may
+ * come with it, and the function that does it. All that is checked before, so a function finds a whole
+ * payload; what is in it, it checks itself.
+ *
+ * A function returns 1 after it has made the message the reply, 0 if there is none (the caller then
+ * acknowledges, if that was asked for), or -errno after server_refuse().
+ *
+ * Threads: the main loop's.
+ */
+#include "devices/daemon/server.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/virtio_config.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#define PF(name) (1ULL << VHOST_USER_PROTOCOL_F_##name)
+#define PROTOCOL_FEATURES                                                           \
+	(PF(MQ) | PF(REPLY_ACK) | PF(BACKEND_REQ) | PF(CONFIG) | PF(RESET_DEVICE) | \
+	 PF(CONFIGURE_MEM_SLOTS) | PF(STATUS))
+#define CONFIG_HDR offsetof(struct vhost_user_config, data)
+
+static int reply_num(struct vhost_user_msg *m, u64 num)
+{
+	m->num = num;
+	m->hdr.size = sizeof(m->num);
+	return 1;
+}
+
+/* ---- features ---- */
+
+/* With a record of what is in flight the rings can't be in order. */
+static u64 offered(const struct server *s)
+{
+	u64 features = s->v->offered | 1ULL << VHOST_USER_F_PROTOCOL_FEATURES;
+
+	return s->o.inflight ? features & ~VIRTIO_FEATURE(VIRTIO_F_IN_ORDER) : features;
+}
+
+static u64 protocol_offered(const struct server *s)
+{
+	return PROTOCOL_FEATURES | (s->o.inflight ? PF(INFLIGHT_SHMFD) : 0);
+}
+
+static int get_features(struct server *s, struct vhost_user_msg *m)
+{
+	return reply_num(m, offered(s));
+}
+
+/* Without VHOST_USER_F_PROTOCOL_FEATURES rings begin enabled. */
+static int set_features(struct server *s, struct vhost_user_msg *m)
+{
+	u64 features = m->num & ~(1ULL << VHOST_USER_F_PROTOCOL_FEATURES);
+
+	if (m->num & ~offered(s))
+		return server_refuse(s, -EINVAL, "features that were not offered: 0x%llx",
+				     (unsigned long long)(m->num & ~offered(s)));
+	if (m->num & 1ULL << VHOST_USER_F_PROTOCOL_FEATURES) {
+		s->begin_disabled = true;
+	} else if (!s->features_given) {
+		for (u32 i = 0; i < s->o.nqueues; i++)
+			s->ring[i].enabled = true;
+	}
+	if (s->features_given && features == s->features)
+		return 0;
+	rings_hold(s);
+	device_reset(s);
+	s->features = features;
+	s->features_given = true;
+	return rings_update(s);
+}
+
+static int get_protocol_features(struct server *s, struct vhost_user_msg *m)
+{
+	return reply_num(m, protocol_offered(s));
+}
+
+static int set_protocol_features(struct server *s, struct vhost_user_msg *m)
+{
+	if (m->num & ~protocol_offered(s))
+		return server_refuse(s, -EINVAL, "protocol features that were not offered: 0x%llx",
+				     (unsigned long long)(m->num & ~protocol_offered(s)));
+	s->protocol = m->num;
+	return 0;
+}
+
+static int get_queue_num(struct server *s, struct vhost_user_msg *m)
+{
+	return reply_num(m, s->o.nqueues / s->o.unit);
+}
+
+/* SET_OWNER says that a session begins, which we know. RESET_OWNER means nothing any more. */
+static int nothing(struct server *s, struct vhost_user_msg *m)
+{
+	(void)s;
+	(void)m;
+	return 0;
+}
+
+/* ---- status ---- */
+
+static void stop_all(struct server *s)
+{
+	for (u32 i = 0; i < s->o.nqueues; i++)
+		s->ring[i].started = false;
+	rings_hold(s);
+	device_reset(s);
+	for (u32 i = 0; i < s->o.nqueues; i++) { /* what was in flight never was */
+		if (inflight_of(&s->ring[i]))
+			vq_inflight_clear(inflight_of(&s->ring[i]));
+	}
+}
+
+static int get_status(struct server *s, struct vhost_user_msg *m)
+{
+	return reply_num(m, s->status | (virtio_status_read(s->v) & VIRTIO_CONFIG_S_NEEDS_RESET));
+}
+
+static int set_status(struct server *s, struct vhost_user_msg *m)
+{
+	if (m->num > 0xff)
+		return server_refuse(s, -EINVAL, "a status of 0x%llx", (unsigned long long)m->num);
+	s->status = m->num;
+	if (!s->status)
+		stop_all(s);
+	return 0;
+}
+
+static int reset_device(struct server *s, struct vhost_user_msg *m)
+{
+	(void)m;
+	stop_all(s);
+	for (u32 i = 0; i < s->o.nqueues; i++)
+		s->ring[i].enabled = !s->begin_disabled;
+	s->status = 0;
+	return 0;
+}
+
+/* ---- memory ---- */
+
+static int set_mem_table(struct server *s, struct vhost_user_msg *m)
+{
+	int err;
+
+	if (m->memory.nregions > VHOST_USER_REGIONS_MAX || m->nfds != m->memory.nregions)
+		return server_refuse(s, -EINVAL, "%u regions with %u descriptors",
+				     m->memory.nregions, m->nfds);
+	if (m->hdr.size < offsetof(struct vhost_user_memory, region) +
+				  m->memory.nregions * sizeof(m->memory.region[0]))
+		return server_refuse(s, -EINVAL, "%u regions in %u bytes", m->memory.nregions,
+				     m->hdr.size);
+	rings_hold(s);
+	err = memory_set(s, m);
+	return err ? err : rings_update(s);
+}
+
+static int add_mem_reg(struct server *s, struct vhost_user_msg *m)
+{
+	int err;
+
+	if (m->nfds != 1)
+		return server_refuse(s, -EINVAL, "%u descriptors", m->nfds);
+	rings_hold(s);
+	err = memory_add(s, &m->slot.region, m->fd[0]);
+	return err ? err : rings_update(s);
+}
+
+static int rem_mem_reg(struct server *s, struct vhost_user_msg *m)
+{
+	int err;
+
+	rings_hold(s);
+	err = memory_remove(s, &m->slot.region);
+	return err ? err : rings_update(s);
+}
+
+static int get_max_mem_slots(struct server *s, struct vhost_user_msg *m)
+{
+	(void)s;
+	return reply_num(m, MEM_REGIONS_MAX);
+}
+
+/* ---- rings ---- */
+
+static struct ring *ring_of(struct server *s, u32 index)
+{
+	if (index < s->o.nqueues)
+		return &s->ring[index];
+	server_refuse(s, -EINVAL, "there is no ring %u", index);
+	return NULL;
+}
+
+static int set_vring_num(struct server *s, struct vhost_user_msg *m)
+{
+	struct ring *r = ring_of(s, m->vring.index);
+
+	if (!r)
+		return -EINVAL;
+	if (!m->vring.num || m->vring.num > r->q->size_max)
+		return server_refuse(s, -EINVAL, "ring %u has %u descriptors; 1 to %u can be",
+				     m->vring.index, m->vring.num, r->q->size_max);
+	ring_hold(r);
+	r->size = m->vring.num;
+	return rings_update(s);
+}
+
+static int set_vring_addr(struct server *s, struct vhost_user_msg *m)
+{
+	struct ring *r = ring_of(s, m->addr.index);
+
+	if (!r)
+		return -EINVAL;
+	ring_hold(r);
+	r->addr = m->addr;
+	r->placed = true;
+	return rings_update(s);
+}
+
+/* Packed: the position of what is used is in the upper half. */
+static int set_vring_base(struct server *s, struct vhost_user_msg *m)
+{
+	struct ring *r = ring_of(s, m->vring.index);
+
+	if (!r)
+		return -EINVAL;
+	ring_hold(r);
+	r->pos = (struct vq_pos){ .avail = m->vring.num, .used = m->vring.num >> 16 };
+	r->base_given = true;
+	return rings_update(s);
+}
+
+static int get_vring_base(struct server *s, struct vhost_user_msg *m)
+{
+	struct ring *r = ring_of(s, m->vring.index);
+	int err;
+
+	if (!r)
+		return -EINVAL;
+	r->started = false;
+	err = rings_update(s);
+	if (err)
+		return err;
+	ring_set_kick(r, -1);
+	if (inflight_of(r) && r->pos.avail == r->pos.used)
+		vq_inflight_clear(inflight_of(r));
+	m->vring.num = r->pos.avail;
+	if (s->features & VIRTIO_FEATURE(VIRTIO_F_RING_PACKED))
+		m->vring.num |= (u32)r->pos.used << 16;
+	m->hdr.size = sizeof(m->vring);
+	return 1;
+}
+
+static int set_vring_enable(struct server *s, struct vhost_user_msg *m)
+{
+	struct ring *r = ring_of(s, m->vring.index);
+
+	if (!r)
+		return -EINVAL;
+	if (m->vring.num > 1)
+		return server_refuse(s, -EINVAL, "enable ring %u: %u", m->vring.index,
+				     m->vring.num);
+	r->enabled = m->vring.num;
+	return rings_update(s);
+}
+
+/* The ring and the descriptor (-1: none) of SET_VRING_KICK, CALL and ERR; NULL: refused. */
+static struct ring *vring_fd(struct server *s, struct vhost_user_msg *m, int *fd)
+{
+	bool none = m->num & VHOST_USER_VRING_NOFD;
+
+	if (m->nfds != !none) {
+		server_refuse(s, -EINVAL, "%u descriptors", m->nfds);
+		return NULL;
+	}
+	*fd = none ? -1 : m->fd[0];
+	return ring_of(s, m->num & VHOST_USER_VRING_INDEX);
+}
+
+static int refuse_fd(struct server *s, const struct ring *r, int err)
+{
+	return server_refuse(s, err, "the descriptor for ring %u: %s", r->q->index, strerror(-err));
+}
+
+static int set_vring_kick(struct server *s, struct vhost_user_msg *m)
+{
+	int fd, err;
+	struct ring *r = vring_fd(s, m, &fd);
+
+	if (!r)
+		return -EINVAL;
+	ring_hold(r);
+	err = ring_set_kick(r, fd);
+	if (err)
+		return refuse_fd(s, r, err);
+	if (!r->started)
+		r->q->rings++;
+	r->started = true;
+	r->polled = fd < 0;
+	return rings_update(s);
+}
+
+static int set_vring_call(struct server *s, struct vhost_user_msg *m)
+{
+	int fd, err;
+	struct ring *r = vring_fd(s, m, &fd);
+
+	if (!r)
+		return -EINVAL;
+	err = ring_set_call(r, fd);
+	return err ? refuse_fd(s, r, err) : 0;
+}
+
+static int set_vring_err(struct server *s, struct vhost_user_msg *m)
+{
+	int fd;
+	struct ring *r = vring_fd(s, m, &fd);
+
+	if (!r)
+		return -EINVAL;
+	if (r->errfd >= 0)
+		close(r->errfd);
+	r->errfd = fd;
+	if (fd >= 0) {
+		fcntl(fd, F_SETFL, O_NONBLOCK);
+		m->fd[0] = -1; /* ours */
+	}
+	return 0;
+}
+
+/* ---- configuration space ---- */
+
+static int check_config(struct server *s, const struct vhost_user_msg *m)
+{
+	const struct vhost_user_config *c = &m->config;
+
+	if (c->size <= VHOST_USER_CONFIG_MAX && m->hdr.size >= CONFIG_HDR + c->size &&
+	    range_inside(c->offset, c->size, 0, VHOST_USER_CONFIG_MAX))
+		return 0;
+	return server_refuse(s, -EINVAL, "%u bytes from %u on", c->size, c->offset);
+}
+
+/* What lies beyond the device's own reads as zero. */
+static int get_config(struct server *s, struct vhost_user_msg *m)
+{
+	int err = check_config(s, m);
+
+	if (err)
+		return err;
+	virtio_config_read(s->v, m->config.offset, m->config.data, m->config.size);
+	m->hdr.size = CONFIG_HDR + m->config.size;
+	return 1;
+}
+
+/* The device itself leaves alone what is not the driver's to write. */
+static int set_config(struct server *s, struct vhost_user_msg *m)
+{
+	int err = check_config(s, m);
+
+	if (!err)
+		virtio_config_write(s->v, m->config.offset, m->config.data, m->config.size);
+	return err;
+}
+
+static int set_backend_req_fd(struct server *s, struct vhost_user_msg *m)
+{
+	if (m->nfds != 1)
+		return server_refuse(s, -EINVAL, "%u descriptors", m->nfds);
+	if (fcntl(m->fd[0], F_SETFL, O_NONBLOCK) < 0)
+		return server_refuse(s, -errno, "the descriptor: %s", strerror(errno));
+	if (s->back >= 0)
+		close(s->back);
+	s->back = m->fd[0];
+	m->fd[0] = -1; /* ours */
+	return 0;
+}
+
+/* ---- in flight ---- */
+
+static int get_inflight_fd(struct server *s, struct vhost_user_msg *m)
+{
+	int err = inflight_make(s, &m->inflight, &m->fd[0]); /* closed once it is sent */
+
+	if (err)
+		return err;
+	m->nfds = 1;
+	m->hdr.size = sizeof(m->inflight);
+	return 1;
+}
+
+static int set_inflight_fd(struct server *s, struct vhost_user_msg *m)
+{
+	int err;
+
+	if (m->nfds != 1)
+		return server_refuse(s, -EINVAL, "%u descriptors", m->nfds);
+	rings_hold(s);
+	err = inflight_set(s, &m->inflight, m->fd[0]);
+	return err ? err : rings_update(s);
+}
+
+/* ---- the table ---- */
+
+struct request {
+	const char *name;
+	int (*handle)(struct server *s, struct vhost_user_msg *m);
+	u32 size; /* of the payload, at least */
+	u32 fds;  /* at most */
+	u64 needs;
+};
+
+/* Without the padding at the structure's end. */
+#define INFLIGHT (offsetof(struct vhost_user_inflight, queue_size) + sizeof(u16))
+#define U64	 sizeof(u64)
+#define VRING	 sizeof(struct vhost_user_vring)
+#define REGION	 sizeof(struct vhost_user_mem_slot)
+#define TABLE	 offsetof(struct vhost_user_memory, region)
+
+/* clang-format off: one request a line */
+static const struct request requests[] = {
+	[VHOST_USER_GET_FEATURES] = { "GET_FEATURES", get_features, 0, 0, 0 },
+	[VHOST_USER_SET_FEATURES] = { "SET_FEATURES", set_features, U64, 0, 0 },
+	[VHOST_USER_SET_OWNER] = { "SET_OWNER", nothing, 0, 0, 0 },
+	[VHOST_USER_RESET_OWNER] = { "RESET_OWNER", nothing, 0, 0, 0 },
+	[VHOST_USER_SET_MEM_TABLE] = { "SET_MEM_TABLE", set_mem_table, TABLE,
+				       VHOST_USER_REGIONS_MAX, 0 },
+	[VHOST_USER_SET_VRING_NUM] = { "SET_VRING_NUM", set_vring_num, VRING, 0, 0 },
+	[VHOST_USER_SET_VRING_ADDR] = { "SET_VRING_ADDR", set_vring_addr,
+					sizeof(struct vhost_user_addr), 0, 0 },
+	[VHOST_USER_SET_VRING_BASE] = { "SET_VRING_BASE", set_vring_base, VRING, 0, 0 },
+	[VHOST_USER_GET_VRING_BASE] = { "GET_VRING_BASE", get_vring_base, VRING, 0, 0 },
+	[VHOST_USER_SET_VRING_KICK] = { "SET_VRING_KICK", set_vring_kick, U64, 1, 0 },
+	[VHOST_USER_SET_VRING_CALL] = { "SET_VRING_CALL", set_vring_call, U64, 1, 0 },
+	[VHOST_USER_SET_VRING_ERR] = { "SET_VRING_ERR", set_vring_err, U64, 1, 0 },
+	[VHOST_USER_GET_PROTOCOL_FEATURES] = { "GET_PROTOCOL_FEATURES", get_protocol_features, 0, 0,
+					       0 },
+	[VHOST_USER_SET_PROTOCOL_FEATURES] = { "SET_PROTOCOL_FEATURES", set_protocol_features, U64,
+					       0, 0 },
+	[VHOST_USER_GET_QUEUE_NUM] = { "GET_QUEUE_NUM", get_queue_num, 0, 0, 0 },
+	[VHOST_USER_SET_VRING_ENABLE] = { "SET_VRING_ENABLE", set_vring_enable, VRING, 0, 0 },
+	[VHOST_USER_SET_BACKEND_REQ_FD] = { "SET_BACKEND_REQ_FD", set_backend_req_fd, 0, 1,
+					    PF(BACKEND_REQ) },
+	[VHOST_USER_GET_CONFIG] = { "GET_CONFIG", get_config, CONFIG_HDR, 0, PF(CONFIG) },
+	[VHOST_USER_SET_CONFIG] = { "SET_CONFIG", set_config, CONFIG_HDR, 0, PF(CONFIG) },
+	[VHOST_USER_GET_INFLIGHT_FD] = { "GET_INFLIGHT_FD", get_inflight_fd, INFLIGHT, 0,
+					 PF(INFLIGHT_SHMFD) },
+	[VHOST_USER_SET_INFLIGHT_FD] = { "SET_INFLIGHT_FD", set_inflight_fd, INFLIGHT, 1,
+					 PF(INFLIGHT_SHMFD) },
+	[VHOST_USER_RESET_DEVICE] = { "RESET_DEVICE", reset_device, 0, 0, PF(RESET_DEVICE) },
+	[VHOST_USER_GET_MAX_MEM_SLOTS] = { "GET_MAX_MEM_SLOTS", get_max_mem_slots, 0, 0,
+					   PF(CONFIGURE_MEM_SLOTS) },
+	[VHOST_USER_ADD_MEM_REG] = { "ADD_MEM_REG", add_mem_reg, REGION, 1,
+				     PF(CONFIGURE_MEM_SLOTS) },
+	/* "the back-end MAY accept messages with one file descriptor" */
+	[VHOST_USER_REM_MEM_REG] = { "REM_MEM_REG", rem_mem_reg, REGION, 1,
+				     PF(CONFIGURE_MEM_SLOTS) },
+	[VHOST_USER_SET_STATUS] = { "SET_STATUS", set_status, U64, 0, PF(STATUS) },
+	[VHOST_USER_GET_STATUS] = { "GET_STATUS", get_status, 0, 0, PF(STATUS) },
+};
+/* clang-format on */
+
+static const struct request *request_of(u32 request)
+{
+	return request < ARRAY_SIZE(requests) && requests[request].name ? &requests[request] : NULL;
+}
+
+const char *server_request_name(u32 request)
+{
+	const struct request *r = request_of(request);
+
+	return r ? r->name : "message";
+}
+
+int server_handle(struct server *s, struct vhost_user_msg *m)
+{
+	const struct request *r = request_of(m->hdr.request);
+
+	if (!r)
+		return server_refuse(s, -EPROTO, "request %u is not known", m->hdr.request);
+	if (m->hdr.flags & VHOST_USER_REPLY)
+		return server_refuse(s, -EPROTO, "a reply that nobody asked for");
+	if (m->hdr.size < r->size)
+		return server_refuse(s, -EPROTO, "%u bytes, of %u", m->hdr.size, r->size);
+	if (m->nfds > r->fds)
+		return server_refuse(s, -EPROTO, "%u descriptors", m->nfds);
+	if (r->needs & ~s->protocol)
+		return server_refuse(s, -EPROTO, "its protocol feature was not accepted");
+	return r->handle(s, m);
+}

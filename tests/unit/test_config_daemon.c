@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: MIT
+/*
+ * test_config_daemon.c - the command line of `minivmm device`.
+ */
+#include "tests/unit/unit.h"
+#include "vmm/config_daemon.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#define ARGS_MAX 40
+
+static struct daemon_config cfg;
+
+static int parse(const char *line)
+{
+	static char copy[1024];
+	char *argv[ARGS_MAX] = { "device" };
+	int argc = 1;
+
+	daemon_config_free(&cfg);
+	snprintf(copy, sizeof(copy), "%s", line);
+	for (char *p = strtok(copy, " "); p; p = strtok(NULL, " "))
+		argv[argc++] = p;
+	return daemon_config_parse(&cfg, argc, argv);
+}
+
+static void good(const char *line)
+{
+	int err = parse(line);
+
+	ck_assert_msg(err == 0, "%s: \"%s\"", line, said_text());
+	expect_silence();
+}
+
+static void bad(const char *line, const char *why)
+{
+	ck_assert_msg(parse(line) == -EINVAL, "%s: accepted", line);
+	ck_assert_msg(said_once(why), "%s: \"%s\" does not have \"%s\"", line, said_text(), why);
+}
+
+static void teardown(void)
+{
+	daemon_config_free(&cfg);
+}
+
+START_TEST(a_device_is_net_or_blk)
+{
+	bad("", "give net or blk");
+	bad("scsi --socket s", "device scsi: give net or blk");
+	good("net --socket s --peer null");
+	ck_assert_int_eq(cfg.kind, DEVICE_NET);
+	ck_assert_int_eq(cfg.peer, DAEMON_NULL);
+	ck_assert_str_eq(cfg.socket, "s");
+	ck_assert_uint_eq(cfg.queues, 1);
+	ck_assert(cfg.packed);
+	good("blk --socket s --file a,,b,readonly=on,aio=threads,cache=writethrough,serial=x");
+	ck_assert_int_eq(cfg.kind, DEVICE_DISK);
+	ck_assert_str_eq(cfg.disk.file, "a,b");
+	ck_assert(cfg.disk.readonly && cfg.disk.writethrough && cfg.disk.discard);
+	ck_assert_str_eq(cfg.disk.serial, "x");
+}
+
+START_TEST(each_device_has_what_it_needs_and_nothing_else)
+{
+	bad("net --peer null", "give --socket PATH");
+	bad("net --socket s --fd 5 --peer null", "but not both");
+	bad("net --socket s", "needs a --peer");
+	bad("blk --socket s", "needs a --file");
+	bad("net --socket s --peer null --file x", "--file is for a disk");
+	bad("blk --socket s --peer null --file x", "--peer is for a network device");
+	good("blk --fd 5 --file x");
+	ck_assert_ptr_null(cfg.socket);
+	ck_assert_uint_eq(cfg.fd, 5);
+}
+
+START_TEST(the_peer_is_one_there_can_be)
+{
+	good("net --socket s --peer tap=vm0,mtu=9000 --queues 8");
+	ck_assert_int_eq(cfg.peer, DAEMON_TAP);
+	ck_assert_str_eq(cfg.target, "vm0");
+	ck_assert_uint_eq(cfg.mtu, 9000);
+	ck_assert_uint_eq(cfg.queues, 8);
+	good("net --socket s --peer fd=7");
+	ck_assert_uint_eq(cfg.peer_fd, 7);
+	good("net --socket s --peer socket=x,server=on");
+	ck_assert(cfg.server);
+	good("net --socket s --peer user,restrict=on,hostfwd=tcp::1-:2,hostfwd=tcp::3-:4");
+	ck_assert(cfg.restricted);
+	ck_assert_uint_eq(cfg.hostfwd.n, 2);
+	bad("net --socket s --peer nobody", "--peer nobody: give tap=NAME, fd=N, user");
+	bad("net --socket s --peer fd=2", "from 3 on");
+	bad("net --socket s --peer null,server=on", "server=on is for socket=PATH");
+	bad("net --socket s --peer null,restrict=on", "are for user");
+	bad("net --socket s --peer user,mtu=65535", "at most 65521");
+	bad("net --socket s --peer user --queues 2", "have several pairs");
+	bad("net --socket s --peer null,color=red", "'color' is not one of its settings");
+}
+
+START_TEST(numbers_and_switches_are_checked)
+{
+	bad("net --socket s --peer null --queues 9", "--queues 9: give a number from 1 to 8");
+	bad("blk --socket s --file x --queues 0", "--queues 0: give a number from 1 to 63");
+	bad("blk --socket s --file x --queues 1x", "--queues 1x: ");
+	bad("blk --socket s --file x --packed yes", "--packed yes: give on or off");
+	bad("blk --fd 1 --file x", "--fd 1: give the number of an open");
+	bad("blk --socket s --file x,serial=123456789012345678901", "at most 20 bytes");
+	bad("blk --socket s --file ,readonly=on", "give the image's path");
+	bad("blk --socket s --file x --file y", "--file is given twice");
+	bad("blk --socket s --file x --frob", "unknown option --frob; see minivmm device --help");
+	bad("blk --socket s --file x frob", "'frob' is not an option");
+	bad("blk --socket", "--socket needs a value");
+	good("blk --socket s --file x --packed off");
+	ck_assert(!cfg.packed);
+}
+
+Suite *config_daemon_suite(void)
+{
+	Suite *s = suite_create("config_daemon");
+	TCase *t = tcase_create("device");
+
+	tcase_add_checked_fixture(t, NULL, teardown);
+	tcase_add_test(t, a_device_is_net_or_blk);
+	tcase_add_test(t, each_device_has_what_it_needs_and_nothing_else);
+	tcase_add_test(t, the_peer_is_one_there_can_be);
+	tcase_add_test(t, numbers_and_switches_are_checked);
+	suite_add_tcase(s, t);
+	return s;
+}

@@ -1,0 +1,304 @@
+// SPDX-License-Identifier: MIT
+/*
+ * machine_daemon.c - `minivmm device`: a machine that is one virtio device and no guest.
+ *
+ *	main loop	signals, the vhost-user server (devices/daemon/)
+ *	iothreads	the queues: one a queue or pair of queues, as long as there are processors
+ *
+ * How it works: the device is the same that a VM has, and so is the engine that serves its queues. What is
+ * a transport there is the server here, and guest memory comes from the front end.
+ *
+ * Threads: the main loop runs on the calling thread.
+ */
+#include "vmm/machine_daemon.h"
+#include "minivmm/devices.h"
+#include "minivmm/image.h"
+#include "minivmm/log.h"
+#include "minivmm/loop.h"
+#include "minivmm/mem.h"
+#include "minivmm/peer.h"
+#include "minivmm/vhost_user_server.h"
+#include "minivmm/virtio.h"
+#include "vmm/config_daemon.h"
+
+#include <errno.h>
+#include <linux/virtio_net.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#define STATUS_OK    0
+#define STATUS_USAGE 2
+
+/* The most that a front end may choose. QEMU goes to 1024. */
+#define QUEUE_SIZE 1024
+/* A chain may not be longer than the ring, whose size the front end chooses: QEMU has 128 of a disk's. */
+#define SEG_MAX 126
+
+struct daemon {
+	const struct daemon_config *cfg;
+	struct mem mem;
+	struct loop *loop;
+	struct loop **iothread;
+	u32 niothreads;
+	struct machine_env env;
+	struct loop_fd signals;
+	struct virtio_dev *v;
+	struct vhost_user_server *server;
+};
+
+/* ---- the main loop ---- */
+
+static void signals_ready(struct loop_fd *lf, u32 events)
+{
+	struct daemon *d = container_of(lf, struct daemon, signals);
+
+	(void)events;
+	loop_quit(d->loop);
+}
+
+/* What has gone through so far. */
+static void tell_frames(struct daemon *d)
+{
+	struct virtio_net_stats s, rx = { 0 }, tx = { 0 };
+
+	for (u32 i = 0; i < d->v->nqueues; i++) {
+		struct virtio_net_stats *sum = i % 2 ? &tx : &rx;
+
+		virtio_net_stats(d->v, i, &s);
+		sum->frames += s.frames;
+		sum->dropped += s.dropped;
+	}
+	log_info("the front end has left; frames since the start: %llu sent by guests, %llu "
+		 "received, "
+		 "%llu and %llu dropped",
+		 (unsigned long long)tx.frames, (unsigned long long)rx.frames,
+		 (unsigned long long)tx.dropped, (unsigned long long)rx.dropped);
+}
+
+static void front_end_gone(void *arg)
+{
+	struct daemon *d = arg;
+
+	if (d->cfg->kind == DEVICE_NET)
+		tell_frames(d);
+	if (!d->cfg->socket)
+		loop_quit(d->loop);
+}
+
+static int watch_signals(struct daemon *d)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	d->signals = (struct loop_fd){ .fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK),
+				       .ready = signals_ready };
+	return d->signals.fd < 0 ? -errno : loop_add(d->loop, &d->signals, EPOLLIN);
+}
+
+static int start_iothreads(struct daemon *d)
+{
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	u32 n = d->cfg->queues < cpus ? d->cfg->queues : cpus > 0 ? cpus : 1;
+
+	d->iothread = calloc(n, sizeof(*d->iothread));
+	if (!d->iothread)
+		return -ENOMEM;
+	while (d->niothreads < n) {
+		struct loop **l = &d->iothread[d->niothreads];
+		char name[16];
+		int err = loop_create(l);
+
+		if (err)
+			return err;
+		snprintf(name, sizeof(name), "iothread%u", d->niothreads);
+		err = loop_start(*l, name);
+		if (err) {
+			loop_destroy(*l);
+			return err;
+		}
+		d->niothreads++;
+	}
+	return 0;
+}
+
+/* ---- the device ---- */
+
+static int create_disk(struct daemon *d)
+{
+	const struct disk_config *cfg = &d->cfg->disk;
+	const struct image_options image = {
+		.path = cfg->file,
+		.readonly = cfg->readonly,
+		.direct = cfg->direct,
+		.aio = cfg->aio,
+	};
+	struct virtio_options o = {
+		.packed = d->cfg->packed,
+		.queues = d->cfg->queues,
+		.queue_size = QUEUE_SIZE,
+	};
+	struct virtio_blk_options blk = {
+		.writethrough = cfg->writethrough,
+		.discard = cfg->discard,
+		.serial = cfg->serial,
+		.seg_max = SEG_MAX,
+	};
+	int err = image_open(&blk.image, &image);
+
+	if (err) /* it has said why */
+		return err;
+	err = virtio_blk_create(&d->v, &d->env, &o, &blk);
+	if (err)
+		log_err("the disk can't be made: %s", strerror(-err));
+	return err;
+}
+
+static int open_peer(struct daemon *d, struct peer **p)
+{
+	const struct daemon_config *cfg = d->cfg;
+	const struct peer_tap_options tap = {
+		.name = cfg->peer == DAEMON_TAP ? cfg->target : NULL,
+		.fd = cfg->peer_fd,
+		.npairs = cfg->queues,
+		.mtu = cfg->mtu,
+	};
+	const struct peer_user_options user = {
+		.hostfwd = cfg->hostfwd.item,
+		.nhostfwd = cfg->hostfwd.n,
+		.restricted = cfg->restricted,
+		.mtu = cfg->mtu,
+	};
+	const struct peer_socket_options socket = {
+		.path = cfg->target,
+		.server = cfg->server,
+		.loop = d->loop,
+	};
+	int err = -EINVAL;
+
+	switch (cfg->peer) {
+	case DAEMON_TAP:
+	case DAEMON_FD:
+		return peer_tap_open(p, &tap);
+	case DAEMON_USER:
+		return peer_user_open(p, &user);
+	case DAEMON_SOCKET:
+		return peer_socket_open(p, &socket);
+	case DAEMON_NULL:
+		err = peer_null_open(p, cfg->queues);
+		break;
+	}
+	if (err)
+		log_err("--peer: %s", strerror(-err));
+	return err;
+}
+
+static int create_net(struct daemon *d)
+{
+	struct virtio_options o = { .packed = d->cfg->packed, .queue_size = QUEUE_SIZE };
+	struct virtio_net_options net = {
+		.npairs = d->cfg->queues,
+		.speed = VIRTIO_NET_UNKNOWN_SPEED,
+		.duplex = 0xff,
+		.rings_only = true,
+	};
+	int err = open_peer(d, &net.peer);
+
+	if (err) /* it has said why */
+		return err;
+	net.mtu = d->cfg->mtu ? d->cfg->mtu : net.peer->mtu;
+	err = virtio_net_create(&d->v, &d->env, &o, &net);
+	if (err)
+		log_err("the network device can't be made: %s", strerror(-err));
+	return err;
+}
+
+/* The front end has `n` queues enabled. Frames are spread over the pairs that are. */
+static void queues_enabled(struct virtio_dev *v, u32 n)
+{
+	virtio_net_set_pairs(v, n < 2 ? 1 : n / 2);
+}
+
+static int create_server(struct daemon *d)
+{
+	bool net = d->cfg->kind == DEVICE_NET;
+	const struct vhost_user_server_options o = {
+		.v = d->v,
+		.path = d->cfg->socket,
+		.fd = d->cfg->fd,
+		.nqueues = d->v->nqueues,
+		.unit = net ? 2 : 1,
+		.inflight = !net, /* a frame that is lost is sent again, a request is not */
+		.enabled = net ? queues_enabled : NULL,
+		.gone = front_end_gone,
+		.arg = d,
+	};
+
+	return vhost_user_server_create(&d->server, &o);
+}
+
+/* ---- all of it ---- */
+
+static int create(struct daemon *d)
+{
+	int err = loop_create(&d->loop);
+
+	if (!err)
+		err = watch_signals(d);
+	if (!err)
+		err = vhost_user_guard_memory();
+	if (!err)
+		err = start_iothreads(d);
+	if (err) {
+		log_err("the device can't be made: %s", strerror(-err));
+		return err;
+	}
+	d->env = (struct machine_env){
+		.mem = &d->mem,
+		.loop = d->loop,
+		.io_loop = d->iothread,
+		.nio_loops = d->niothreads,
+	};
+	err = d->cfg->kind == DEVICE_NET ? create_net(d) : create_disk(d);
+	return err ? err : create_server(d);
+}
+
+static void destroy(struct daemon *d)
+{
+	vhost_user_server_destroy(d->server);
+	if (d->v)
+		virtio_destroy(d->v);
+	while (d->niothreads) {
+		struct loop *l = d->iothread[--d->niothreads];
+
+		loop_stop(l);
+		loop_destroy(l);
+	}
+	free(d->iothread);
+	mem_destroy(&d->mem);
+	if (d->signals.fd >= 0) {
+		loop_del(d->loop, &d->signals);
+		close(d->signals.fd);
+	}
+	loop_destroy(d->loop);
+}
+
+int daemon_run(const struct daemon_config *cfg)
+{
+	struct daemon d = { .cfg = cfg, .signals.fd = -1 };
+	int err;
+
+	mem_init(&d.mem);
+	err = create(&d);
+	if (!err)
+		loop_run(d.loop);
+	destroy(&d);
+	return err ? STATUS_USAGE : STATUS_OK;
+}
