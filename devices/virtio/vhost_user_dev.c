@@ -168,6 +168,13 @@ static u64 features_of(struct offloaded *f, const struct virtio_options *o, u64 
 
 	if (f->v.nqueues == f->type.queues)
 		mask &= ~f->type.single_features;
+	/*
+	 * Without this the driver takes it that there is a cache to be flushed (5.2.5.2). With it it goes by
+	 * the configuration space, which says "none" at back ends that have one all the same
+	 * (qemu-storage-daemon 7.2), and what it flushes nobody hears of.
+	 */
+	if (f->type.id == VIRTIO_ID_BLOCK)
+		mask &= ~VIRTIO_FEATURE(VIRTIO_BLK_F_CONFIG_WCE);
 	return back_end & mask;
 }
 
