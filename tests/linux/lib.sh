@@ -196,6 +196,9 @@ run_tests() {
 	else
 		for name in "${names[@]}"; do
 			echo "# begin $name"
+			if declare -F begin_test >/dev/null; then
+				begin_test
+			fi
 			"test_$name"
 			echo "# end $name"
 		done

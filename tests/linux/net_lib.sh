@@ -20,11 +20,16 @@ open_network() {
 	vmm=$work/vmm
 }
 
-close_network() {
+# No test sees the traffic of the one before.
+begin_test() {
 	local pid
-	for pid in $(ip netns pids "$ns"); do
-		kill -9 "$pid" || true
+	for pid in $(ip netns pids "$ns" 2>/dev/null); do
+		kill -9 "$pid" 2>/dev/null || true
 	done
+}
+
+close_network() {
+	begin_test
 	ip netns del "$ns"
 	rm -rf "/etc/netns/$ns"
 }
