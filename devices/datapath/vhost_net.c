@@ -242,21 +242,22 @@ static int set_features(const struct vhost_net *n, int fd)
 
 static int set_mem_table(const struct vhost_net *n, int fd)
 {
-	struct {
-		struct vhost_memory head;
-		struct vhost_memory_region region[MEM_REGIONS_MAX];
-	} table = { .head.nregions = n->mem->nregions };
+	u64 room[(sizeof(struct vhost_memory) +
+		  MEM_REGIONS_MAX * sizeof(struct vhost_memory_region)) /
+		 sizeof(u64)] = { 0 };
+	struct vhost_memory *table = (void *)room;
 
+	table->nregions = n->mem->nregions;
 	for (u32 i = 0; i < n->mem->nregions; i++) {
 		const struct mem_region *r = &n->mem->region[i];
 
-		table.region[i] = (struct vhost_memory_region){
+		table->regions[i] = (struct vhost_memory_region){
 			.guest_phys_addr = r->gpa,
 			.memory_size = r->size,
 			.userspace_addr = (uintptr_t)r->host,
 		};
 	}
-	return call(fd, VHOST_SET_MEM_TABLE, &table);
+	return call(fd, VHOST_SET_MEM_TABLE, table);
 }
 
 static int vhost_net_prepare(struct datapath *d, u64 features)
