@@ -21,6 +21,7 @@
 #include "minivmm/bus.h"
 #include "minivmm/devices.h"
 #include "minivmm/log.h"
+#include "vmm/footprint.h"
 #include "vmm/vcpu.h"
 
 #include <errno.h>
@@ -304,6 +305,7 @@ static int life_begin(struct machine *m)
 	irqchip_attach(m->irqchip, &vm_irqchip_ops, &m->vm);
 	bus_attach_vm(m->pio, m->vm.vm_fd);
 	bus_attach_vm(m->mmio, m->vm.vm_fd);
+	footprint_trim();
 	return vcpus_start(m->vcpus, &entry);
 }
 
