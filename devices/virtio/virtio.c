@@ -19,7 +19,7 @@
  * Threads: see virtio.h. `lock` is taken before `config_lock`.
  */
 #include "minivmm/virtio.h"
-#include "devices/datapath/inproc.h"
+#include "devices/virtio/virtio_internal.h"
 #include "minivmm/datapath.h"
 #include "minivmm/devices.h"
 #include "minivmm/log.h"
@@ -96,12 +96,6 @@ int virtio_dev_init(struct virtio_dev *v, const struct virtio_ops *ops,
 		v->nqueues++;
 	}
 	return 0;
-}
-
-void virtio_set_path(struct virtio_dev *v, struct datapath *path)
-{
-	v->path = path;
-	v->offered = path->ops->features(path, v->offered);
 }
 
 void virtio_dev_destroy(struct virtio_dev *v)
@@ -203,65 +197,6 @@ void virtio_host_failed(struct virtio_dev *v, const char *why)
 	needs_reset(v, "the host can't go on", why);
 }
 
-static struct datapath *path_of(const struct virtio_queue *q)
-{
-	struct datapath *path = q->dev->path;
-
-	return path && (path->queues >> q->index & 1) ? path : &inproc_path;
-}
-
-/* Start an enabled queue at q->pos. */
-static void queue_start(struct virtio_queue *q)
-{
-	struct virtio_dev *v = q->dev;
-	struct datapath *path = path_of(q);
-	struct vq_cfg cfg = {
-		.size = q->size,
-		.packed = virtio_has_feature(v, VIRTIO_F_RING_PACKED),
-		.indirect = virtio_has_feature(v, VIRTIO_RING_F_INDIRECT_DESC),
-		.event_idx = virtio_has_feature(v, VIRTIO_RING_F_EVENT_IDX),
-		.in_order = virtio_has_feature(v, VIRTIO_F_IN_ORDER),
-		.desc = q->desc,
-		.driver = q->driver,
-		.device = q->device,
-	};
-	char why[64];
-	int err;
-
-	if (v->paused)
-		return;
-	err = path->ops->start(path, q, &cfg, q->pos);
-	q->running = !err;
-	if (!err)
-		return;
-	snprintf(why, sizeof(why), "queue %u: %s", q->index,
-		 err == -EINVAL	  ? "bad size"
-		 : err == -EFAULT ? "bad address"
-				  : strerror(-err));
-	if (err == -EINVAL || err == -EFAULT)
-		virtio_needs_reset(v, why);
-	else
-		virtio_host_failed(v, why);
-}
-
-static void queue_stop(struct virtio_queue *q)
-{
-	struct datapath *path = path_of(q);
-
-	if (!q->running)
-		return;
-	q->pos = path->ops->stop(path, q);
-	q->running = false;
-}
-
-/* The first start since the driver set the queue up. */
-static void queue_begin(struct virtio_queue *q)
-{
-	q->pos = vq_pos_initial(virtio_has_feature(q->dev, VIRTIO_F_RING_PACKED));
-	q->rings++;
-	queue_start(q);
-}
-
 /*
  * 3.1.1, step 5. "The device MUST NOT offer a feature which requires another feature which was not
  * offered" is settled at creation; a subset that can't work is features_ok()'s to refuse.
@@ -288,7 +223,7 @@ static void driver_ok(struct virtio_dev *v)
 		virtio_needs_reset(v, "DRIVER_OK without FEATURES_OK");
 		return;
 	}
-	if (v->path && v->path->ops->prepare && v->path->ops->prepare(v->path, v->features)) {
+	if (virtio_path_prepare(v)) {
 		virtio_host_failed(v, "its data path can't be prepared");
 		return;
 	}
@@ -298,7 +233,7 @@ static void driver_ok(struct virtio_dev *v)
 	status_add(v, VIRTIO_CONFIG_S_DRIVER_OK);
 	for (u32 i = 0; i < v->nqueues; i++) {
 		if (v->queue[i].enabled)
-			queue_begin(&v->queue[i]);
+			virtio_queue_begin(&v->queue[i]);
 	}
 }
 
@@ -318,7 +253,7 @@ static void status_advance(struct virtio_dev *v, u32 status)
 static void device_reset(struct virtio_dev *v)
 {
 	for (u32 i = 0; i < v->nqueues; i++) {
-		queue_stop(&v->queue[i]);
+		virtio_queue_stop(&v->queue[i]);
 		queue_clear(&v->queue[i]);
 	}
 	if (v->ops->reset)
@@ -340,29 +275,6 @@ void virtio_status_write(struct virtio_dev *v, u32 status)
 		status_advance(v, status);
 	else
 		device_reset(v);
-	pthread_mutex_unlock(&v->lock);
-}
-
-void virtio_pause(struct virtio_dev *v)
-{
-	pthread_mutex_lock(&v->lock);
-	v->paused = true;
-	for (u32 i = 0; i < v->nqueues; i++)
-		queue_stop(&v->queue[i]);
-	pthread_mutex_unlock(&v->lock);
-}
-
-void virtio_resume(struct virtio_dev *v)
-{
-	pthread_mutex_lock(&v->lock);
-	v->paused = false;
-	for (u32 i = 0; i < v->nqueues; i++) {
-		struct virtio_queue *q = &v->queue[i];
-
-		if (q->enabled && !q->running &&
-		    (virtio_status_read(v) & VIRTIO_CONFIG_S_DRIVER_OK))
-			queue_start(q);
-	}
 	pthread_mutex_unlock(&v->lock);
 }
 
@@ -559,7 +471,7 @@ void virtio_queue_enable(struct virtio_dev *v, u32 index)
 	if (!q->enabled) {
 		q->enabled = true;
 		if (virtio_status_read(v) & VIRTIO_CONFIG_S_DRIVER_OK)
-			queue_begin(q);
+			virtio_queue_begin(q);
 	}
 	queue_unlock(q);
 }
@@ -570,7 +482,7 @@ void virtio_queue_reset(struct virtio_dev *v, u32 index)
 
 	if (!q)
 		return;
-	queue_stop(q);
+	virtio_queue_stop(q);
 	queue_clear(q);
 	queue_unlock(q);
 }

@@ -75,6 +75,12 @@ struct virtio_ops {
 	 * loop.
 	 */
 	void (*quiesce)(struct virtio_dev *v, struct virtio_queue *q);
+	/*
+	 * The data path is about to become `next` (NULL: in-process); all queues are stopped. Tell it what it
+	 * has to know. Returns 0, or -EBUSY if there is something in hand that only the old one can finish.
+	 * NULL: nothing to do. Main loop's thread.
+	 */
+	int (*path_changes)(struct virtio_dev *v, struct datapath *next);
 	/* Status 0 was written or the machine is reset: state and v->config (under config_lock) as
 	 * after creation. The queues are stopped. NULL: nothing to do. */
 	void (*reset)(struct virtio_dev *v);
@@ -152,6 +158,9 @@ void virtio_dev_destroy(struct virtio_dev *v);
  * at its end. After the type has added its features, before virtio_attach().
  */
 void virtio_set_path(struct virtio_dev *v, struct datapath *path);
+
+/* Offer only what `path` can serve, too: it may serve the device later. At the same time. */
+void virtio_limit_features(struct virtio_dev *v, struct datapath *path);
 
 /* Has the driver accepted feature `bit`? From driver_ok() on; any thread until reset. */
 static inline bool virtio_has_feature(const struct virtio_dev *v, u32 bit)
@@ -233,5 +242,23 @@ void virtio_queue_kick(struct virtio_dev *v, u32 index);
  */
 void virtio_pause(struct virtio_dev *v);
 void virtio_resume(struct virtio_dev *v);
+
+/* How a live switch went. The first three are what the driver may have felt: no queue was served. */
+struct virtio_switch {
+	u64 quiesce_ns, hand_over_ns, restart_ns;
+	u64 missing; /* -EOPNOTSUPP: the features that the new path can't serve */
+};
+
+/*
+ * Have the queues of *path served by it from now on (NULL: all in-process), without the driver noticing. Returns
+ * 0, and in *path the old one, which is the caller's now; or what stood in the way, and nothing has changed:
+ *	-EOPNOTSUPP	it can't serve s->missing
+ *	-EIO		it could not be prepared, after a line in the log
+ *	-EBUSY		requests are in flight that it can't take over: try again
+ *	-ENOTRECOVERABLE	the device waits for its driver to reset it
+ *	other		it could not start a queue
+ * If not even the old one can start any more, the device needs a reset. Main loop's thread.
+ */
+int virtio_switch_path(struct virtio_dev *v, struct datapath **path, struct virtio_switch *s);
 
 #endif

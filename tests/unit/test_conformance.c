@@ -7,6 +7,7 @@
  */
 #include "tests/lib/echo.h"
 #include "tests/unit/conformance.h"
+#include "tests/unit/stub_path.h"
 
 #include <linux/virtio_config.h>
 #include <linux/virtio_ids.h>
@@ -359,7 +360,60 @@ START_TEST(it_works_on_threads_of_their_own)
 	unplug();
 }
 
+START_TEST(its_data_path_can_be_switched_in_mid_stream)
+{
+	struct datapath *path;
+	struct virtio_switch s;
+	struct stub_path stub;
+
+	plug(_i, false);
+	check_works();
+	stub_path_init(&stub);
+	for (u32 i = 0; i < 150; i++) {
+		path = i % 2 ? NULL : &stub.path;
+		ck_assert_int_eq(virtio_switch_path(d.v, &path, &s), 0);
+		ck_assert_ptr_eq(path, i % 2 ? &stub.path : NULL);
+		dev->request(&d);
+		ck_assert_uint_eq(stub.running, i % 2 ? 0 : d.v->nqueues);
+	}
+	ck_assert_uint_eq(stub.starts, stub.stops);
+	unplug();
+}
+
 static bool over;
+
+static void *switch_paths(void *arg)
+{
+	struct virtio_dev *v = arg;
+	struct stub_path stub[2];
+	struct virtio_switch s;
+
+	for (u32 i = 0; !__atomic_load_n(&over, __ATOMIC_RELAXED) || i % 3; i++) {
+		struct datapath *path = i % 3 == 2 ? NULL : &stub[i % 3].path;
+
+		if (path)
+			stub_path_init(&stub[i % 3]);
+		if (virtio_switch_path(v, &path, &s))
+			return "a switch failed";
+	}
+	return NULL;
+}
+
+START_TEST(its_data_path_can_be_switched_at_any_moment)
+{
+	pthread_t thread;
+	void *why;
+
+	plug(_i, true);
+	check_works();
+	ck_assert_int_eq(pthread_create(&thread, NULL, switch_paths, d.v), 0);
+	for (u32 i = 0; i < 100; i++)
+		dev->request(&d);
+	__atomic_store_n(&over, true, __ATOMIC_RELAXED);
+	pthread_join(thread, &why);
+	ck_assert_msg(!why, "%s", (const char *)why);
+	unplug();
+}
 
 static void *take_over(void *arg)
 {
@@ -537,6 +591,8 @@ Suite *conformance_suite(void)
 	TEST(it_can_be_reset_with_its_machine);
 	TEST(a_queue_can_be_reset_and_used_again);
 	TEST(its_rings_can_be_taken_over_in_mid_stream);
+	TEST(its_data_path_can_be_switched_in_mid_stream);
+	TEST(its_data_path_can_be_switched_at_any_moment);
 	TEST(a_hostile_ring_breaks_this_device_alone);
 	TEST(a_queue_at_a_bad_address_does_not_start);
 	TEST(it_works_on_threads_of_their_own);

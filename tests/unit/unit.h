@@ -75,6 +75,7 @@ Suite *rate_suite(void);
 Suite *rng_suite(void);
 Suite *rtc_suite(void);
 Suite *stream_suite(void);
+Suite *switch_suite(void);
 Suite *stream_more_suite(void);
 Suite *stream_pty_suite(void);
 Suite *stream_unix_suite(void);
@@ -131,7 +132,7 @@ void stdio_end(void);
  * it is there, though only when somebody looks (fake_vm_count).
  */
 #define FAKE_VM_LISTENERS 64
-#define FAKE_VM_SENT	  64
+#define FAKE_VM_SENT	  16384
 
 struct fake_vm {
 	pthread_mutex_t lock;

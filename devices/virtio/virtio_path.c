@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: MIT
+/*
+ * virtio_path.c - who serves a virtio device's queues, and the live switch from one data path to another.
+ *
+ *	start	q->pos ──> path ──> works ──> stop ──> q->pos
+ *	switch	         old path ──> q->pos ──> new path	the driver notices nothing
+ *
+ * How the switch works. A data path gives back where a ring stands, and any other can go on from there. While
+ * nobody has the ring the driver runs on: what it makes available waits in the ring, and that it kicked in the
+ * eventfd.
+ *
+ *	1. ask		can the next one serve what the driver has negotiated? It is prepared. Up to here nothing
+ *			has happened
+ *	2. quiesce	all queues stop: nothing is in flight, q->pos is final
+ *	3. hand over	the device type tells the next one what it has to know of its state
+ *	4. restart	all queues start on the next one. If one can't, those that did stop again and all start on
+ *			the old one, which is the same thing the other way round
+ *	5. nudge	a kick and a call for each queue: the old one may have taken note of the driver's last kick
+ *			and not served it, or have been about to call. One too many is harmless, a lost one is not
+ *
+ * All queues stop, also those that stay in-process such as the control queue: so no handler of the device
+ * type runs while v->path changes.
+ *
+ * Threads: v->lock is held where virtio.h and virtio_internal.h say so.
+ */
+#include "devices/datapath/inproc.h"
+#include "devices/virtio/virtio_internal.h"
+#include "minivmm/datapath.h"
+#include "minivmm/log.h"
+
+#include <errno.h>
+#include <linux/virtio_config.h>
+#include <linux/virtio_ring.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <time.h>
+
+void virtio_limit_features(struct virtio_dev *v, struct datapath *path)
+{
+	v->offered = path->ops->features(path, v->offered);
+}
+
+void virtio_set_path(struct virtio_dev *v, struct datapath *path)
+{
+	v->path = path;
+	virtio_limit_features(v, path);
+}
+
+int virtio_path_prepare(struct virtio_dev *v)
+{
+	return v->path && v->path->ops->prepare ? v->path->ops->prepare(v->path, v->features) : 0;
+}
+
+/* ---- start and stop ---- */
+
+static struct datapath *path_of(const struct virtio_queue *q)
+{
+	struct datapath *path = q->dev->path;
+
+	return path && (path->queues >> q->index & 1) ? path : &inproc_path;
+}
+
+/* Start an enabled queue at q->pos. As datapath_ops.start(). */
+static int start(struct virtio_queue *q)
+{
+	struct virtio_dev *v = q->dev;
+	struct datapath *path = path_of(q);
+	struct vq_cfg cfg = {
+		.size = q->size,
+		.packed = virtio_has_feature(v, VIRTIO_F_RING_PACKED),
+		.indirect = virtio_has_feature(v, VIRTIO_RING_F_INDIRECT_DESC),
+		.event_idx = virtio_has_feature(v, VIRTIO_RING_F_EVENT_IDX),
+		.in_order = virtio_has_feature(v, VIRTIO_F_IN_ORDER),
+		.desc = q->desc,
+		.driver = q->driver,
+		.device = q->device,
+	};
+	int err = path->ops->start(path, q, &cfg, q->pos);
+
+	q->running = !err;
+	return err;
+}
+
+/* Likewise, and if it can't, that is the end until the driver resets the device. */
+static void queue_start(struct virtio_queue *q)
+{
+	char why[64];
+	int err;
+
+	if (q->dev->paused)
+		return;
+	err = start(q);
+	if (!err)
+		return;
+	snprintf(why, sizeof(why), "queue %u: %s", q->index,
+		 err == -EINVAL	  ? "bad size"
+		 : err == -EFAULT ? "bad address"
+				  : strerror(-err));
+	if (err == -EINVAL || err == -EFAULT)
+		virtio_needs_reset(q->dev, why);
+	else
+		virtio_host_failed(q->dev, why);
+}
+
+void virtio_queue_stop(struct virtio_queue *q)
+{
+	struct datapath *path = path_of(q);
+
+	if (!q->running)
+		return;
+	q->pos = path->ops->stop(path, q);
+	q->running = false;
+}
+
+void virtio_queue_begin(struct virtio_queue *q)
+{
+	q->pos = vq_pos_initial(virtio_has_feature(q->dev, VIRTIO_F_RING_PACKED));
+	q->rings++;
+	queue_start(q);
+}
+
+void virtio_pause(struct virtio_dev *v)
+{
+	pthread_mutex_lock(&v->lock);
+	v->paused = true;
+	for (u32 i = 0; i < v->nqueues; i++)
+		virtio_queue_stop(&v->queue[i]);
+	pthread_mutex_unlock(&v->lock);
+}
+
+void virtio_resume(struct virtio_dev *v)
+{
+	pthread_mutex_lock(&v->lock);
+	v->paused = false;
+	for (u32 i = 0; i < v->nqueues; i++) {
+		struct virtio_queue *q = &v->queue[i];
+
+		if (q->enabled && !q->running &&
+		    (virtio_status_read(v) & VIRTIO_CONFIG_S_DRIVER_OK))
+			queue_start(q);
+	}
+	pthread_mutex_unlock(&v->lock);
+}
+
+/* ---- the live switch ---- */
+
+static u64 now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000000ULL + t.tv_nsec;
+}
+
+/* What the driver has, or may still accept, and `path` can't serve. */
+static u64 missing_in(struct virtio_dev *v, struct datapath *path)
+{
+	bool settled = virtio_status_read(v) & VIRTIO_CONFIG_S_FEATURES_OK;
+	u64 features = settled ? v->features : v->offered;
+
+	return path ? features & ~path->ops->features(path, features) : 0;
+}
+
+/* Step 1. */
+static int ask(struct virtio_dev *v, struct datapath *next, struct virtio_switch *s)
+{
+	u32 status = virtio_status_read(v);
+	bool ready = status & VIRTIO_CONFIG_S_DRIVER_OK;
+
+	if (status & VIRTIO_CONFIG_S_NEEDS_RESET)
+		return -ENOTRECOVERABLE;
+	s->missing = missing_in(v, next);
+	if (s->missing)
+		return -EOPNOTSUPP;
+	if (ready && next && next->ops->prepare && next->ops->prepare(next, v->features))
+		return -EIO;
+	return 0;
+}
+
+static u64 stop_all(struct virtio_dev *v)
+{
+	u64 stopped = 0;
+
+	for (u32 i = 0; i < v->nqueues; i++) {
+		if (v->queue[i].running)
+			stopped |= 1ULL << i;
+		virtio_queue_stop(&v->queue[i]);
+	}
+	return stopped;
+}
+
+/* Start these queues on v->path, all or none. */
+static int start_all(struct virtio_dev *v, u64 queues)
+{
+	int err = 0;
+
+	for (u32 i = 0; i < v->nqueues && !err; i++) {
+		if (queues >> i & 1)
+			err = start(&v->queue[i]);
+	}
+	if (err)
+		stop_all(v);
+	return err;
+}
+
+/* Is nothing in flight in any of these? Whoever gives a ring back with something in flight has a reason of
+ * its own. */
+static bool at_rest(const struct virtio_dev *v, u64 queues)
+{
+	for (u32 i = 0; i < v->nqueues; i++) {
+		if (queues >> i & 1 && v->queue[i].pos.avail != v->queue[i].pos.used)
+			return false;
+	}
+	return true;
+}
+
+static void nudge(struct virtio_dev *v, u64 queues)
+{
+	for (u32 i = 0; i < v->nqueues; i++) {
+		if (!(queues >> i & 1))
+			continue;
+		eventfd_write(v->queue[i].kickfd, 1);
+		irq_raise(v->queue[i].call);
+	}
+}
+
+/* Steps 3 and 4. */
+static int move(struct virtio_dev *v, struct datapath *next, u64 queues, struct virtio_switch *s)
+{
+	struct datapath *old = v->path;
+	u64 began = now_ns();
+	int err = at_rest(v, queues) ? 0 : -EBUSY;
+
+	if (!err && v->ops->path_changes)
+		err = v->ops->path_changes(v, next);
+	if (!err)
+		v->path = next;
+	s->hand_over_ns = now_ns() - began;
+	if (!err)
+		err = start_all(v, queues);
+	if (!err) {
+		s->restart_ns = now_ns() - began - s->hand_over_ns;
+		return 0;
+	}
+	v->path = old;
+	for (u32 i = 0; i < v->nqueues; i++) {
+		if (queues >> i & 1)
+			queue_start(&v->queue[i]);
+	}
+	return err;
+}
+
+int virtio_switch_path(struct virtio_dev *v, struct datapath **path, struct virtio_switch *s)
+{
+	struct datapath *next = *path;
+	u64 queues, began;
+	int err;
+
+	*s = (struct virtio_switch){ 0 };
+	pthread_mutex_lock(&v->lock);
+	err = ask(v, next, s);
+	if (!err) {
+		began = now_ns();
+		queues = stop_all(v);
+		s->quiesce_ns = now_ns() - began;
+		*path = v->path;
+		err = move(v, next, queues, s);
+		nudge(v, queues);
+	}
+	if (err)
+		*path = next;
+	pthread_mutex_unlock(&v->lock);
+	return err;
+}

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: MIT
+/* stub_path.c - see stub_path.h. */
+#include "tests/unit/stub_path.h"
+#include "devices/datapath/inproc.h"
+
+static struct stub_path *stub_of(struct datapath *d)
+{
+	return container_of(d, struct stub_path, path);
+}
+
+static u64 features(struct datapath *d, u64 offered)
+{
+	return offered & ~stub_of(d)->cannot;
+}
+
+static int prepare(struct datapath *d, u64 accepted)
+{
+	(void)accepted;
+	stub_of(d)->prepares++;
+	return stub_of(d)->prepare_err;
+}
+
+static int start(struct datapath *d, struct virtio_queue *q, const struct vq_cfg *cfg,
+		 struct vq_pos pos)
+{
+	struct stub_path *s = stub_of(d);
+	int err = s->start_err && q->index == s->fail_at ? s->start_err : 0;
+
+	if (s->busy) /* it goes on with what it has got */
+		pos.avail--;
+	if (!err)
+		err = inproc_path.ops->start(&inproc_path, q, cfg, pos);
+	s->starts += !err;
+	s->running += !err;
+	return err;
+}
+
+static struct vq_pos stop(struct datapath *d, struct virtio_queue *q)
+{
+	struct stub_path *s = stub_of(d);
+	struct vq_pos pos = inproc_path.ops->stop(&inproc_path, q);
+
+	s->stops++;
+	s->running--;
+	if (s->busy) /* it has got one that it has not put */
+		pos.avail++;
+	return pos;
+}
+
+static void use_pairs(struct datapath *d, u32 pairs)
+{
+	stub_of(d)->pairs = pairs;
+}
+
+static void set_link(struct datapath *d, bool up)
+{
+	stub_of(d)->link = up;
+}
+
+static void destroy(struct datapath *d)
+{
+	stub_of(d)->destroyed = true;
+}
+
+static const struct datapath_ops ops = {
+	.name = "stub",
+	.features = features,
+	.prepare = prepare,
+	.start = start,
+	.stop = stop,
+	.use_pairs = use_pairs,
+	.set_link = set_link,
+	.destroy = destroy,
+};
+
+void stub_path_init(struct stub_path *s)
+{
+	*s = (struct stub_path){ .path = { .ops = &ops, .queues = ~0ULL } };
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * stub_path.h - a data path for tests: the in-process one, seen to be another, that can be told to fail.
+ */
+#ifndef TESTS_UNIT_STUB_PATH_H
+#define TESTS_UNIT_STUB_PATH_H
+
+#include "minivmm/datapath.h"
+
+struct stub_path {
+	struct datapath path;
+	u64 cannot;	 /* features */
+	int prepare_err; /* -errno that prepare() gives */
+	int start_err;	 /* and start() of queue fail_at */
+	u32 fail_at;
+	bool busy; /* stop() gives a position with something in flight */
+	bool destroyed;
+	u32 prepares, starts, stops; /* calls that came, atomically */
+	u32 running;		     /* queues that it serves now */
+	u32 pairs;		     /* as last told */
+	bool link;
+};
+
+/* One that does not fail, for all queues. It is the caller's memory: destroying it only notes that. */
+void stub_path_init(struct stub_path *s);
+
+#endif
