@@ -115,6 +115,14 @@ struct vq_pos vq_stop(struct vq *q)
 	return q->pos;
 }
 
+void vq_abandon(struct vq *q)
+{
+	free(q->order);
+	q->order = NULL;
+	vq_record_close(q);
+	q->format = NULL;
+}
+
 /* The number after `seq`. */
 static u16 seq_after(const struct vq *q, u16 seq)
 {

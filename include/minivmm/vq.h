@@ -129,6 +129,9 @@ int vq_start(struct vq *q, const struct mem *mem, const struct vq_cfg *cfg, stru
  */
 struct vq_pos vq_stop(struct vq *q);
 
+/* End with chains in flight: they stay so, and what was put and not published is not seen. */
+void vq_abandon(struct vq *q);
+
 /*
  * The next available chain; it has at least one segment, and none is empty. Returns 1 and the chain,
  * 0 if there is none, or -EINVAL once if the driver broke a rule, or if the chain has more than
