@@ -100,11 +100,11 @@ void vhost_user_lose(struct vhost_user *vu, int err)
 /* The end of something that was tried with the back end: a refusal is told, anything else loses it. */
 int vhost_user_done(struct vhost_user *vu, int err, const char *what)
 {
-	if (err == -EREMOTEIO || err == -ENOSPC)
+	if (err && err != -EREMOTEIO && err != -ENOSPC)
+		vhost_user_lose(vu, err);
+	else if (err && vu->ntold++ < VHOST_USER_TOLD_MAX)
 		log_warn("socket=%s: %s: the back end %s", vu->o.path, what,
 			 vhost_user_conn_why(err));
-	else if (err)
-		vhost_user_lose(vu, err);
 	return err;
 }
 
@@ -164,6 +164,10 @@ static int get_record(struct vhost_user *vu)
 	err = vhost_user_ask(&vu->conn, &m, sizeof(m.inflight), 1);
 	if (err)
 		return err;
+	if (!vhost_user_record_sound(&m.inflight, vu->o.nqueues)) {
+		vhost_user_close_fds(&m);
+		return -EPROTO;
+	}
 	vu->record = m.fd[0];
 	vu->record_at = m.inflight;
 	return 0;
@@ -338,6 +342,8 @@ static int vu_prepare(struct datapath *d, u64 features)
 
 	pthread_mutex_lock(&vu->lock);
 	drop_record(vu);
+	for (u32 i = 0; i < vu->o.nqueues; i++)
+		vu->ring[i].left = false;
 	vu->features = features;
 	vu->prepared = true;
 	vu->given_up = false;
@@ -371,6 +377,9 @@ static int vu_start(struct datapath *d, struct virtio_queue *q, const struct vq_
 		return err;
 	pthread_mutex_lock(&vu->lock);
 	vu->dev = q->dev;
+	if (r->left && r->rings != q->rings)
+		vhost_user_record_forget(vu->record, &vu->record_at, q->index, cfg->packed,
+					 vu->o.queue_size);
 	*r = (struct vhost_user_ring){ .q = q, .cfg = *cfg, .pos = pos, .rests = r->rests };
 	if (vhost_user_connected(vu) && !vu->given_up)
 		err = ring_up(vu, q->index);
@@ -438,7 +447,7 @@ static struct vq_pos vu_stop(struct datapath *d, struct virtio_queue *q)
 			vhost_user_lose(vu, err);
 	}
 	pos = final_pos(vu, q->index);
-	*r = (struct vhost_user_ring){ .rests = r->rests };
+	*r = (struct vhost_user_ring){ .rests = r->rests, .left = r->recover, .rings = q->rings };
 	pthread_mutex_unlock(&vu->lock);
 	return pos;
 }

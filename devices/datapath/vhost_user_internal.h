@@ -25,6 +25,8 @@ struct vhost_user_ring {
 	bool up;	   /* the back end has it */
 	bool recover;	   /* the back end that had it has gone: `pos` is no longer true */
 	bool rests;	   /* not to be enabled */
+	bool left; /* it was stopped without a back end: the record may have something in flight */
+	u32 rings; /* of which of the queue's rings: q->rings */
 };
 
 struct vhost_user {

@@ -113,6 +113,9 @@ static int open_channel(struct vhost_user *vu)
 	err = vhost_user_tell(&vu->conn, &m);
 	close(pair[1]);
 	vu->channel.fd = pair[0];
+	/* Answers that nobody reads are not waited with. */
+	if (!err && fcntl(pair[0], F_SETFL, O_NONBLOCK) < 0)
+		err = -errno;
 	if (!err)
 		err = loop_add(vu->env->loop, &vu->channel, EPOLLIN);
 	return err;

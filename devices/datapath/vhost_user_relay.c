@@ -324,8 +324,7 @@ static int region_open(struct mem_region *region)
 	/* Whoever else has the file could cut it short, and what is gone is a SIGBUS. */
 	if (fcntl(region->fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
 		return -errno;
-	region->host =
-		mmap(NULL, region->size, PROT_READ | PROT_WRITE, MAP_SHARED, region->fd, 0);
+	region->host = mmap(NULL, region->size, PROT_READ | PROT_WRITE, MAP_SHARED, region->fd, 0);
 	if (region->host != MAP_FAILED)
 		return 0;
 	region->host = NULL;
@@ -352,8 +351,8 @@ const struct mem_region *vhost_user_relay_region(const struct vhost_user_relay *
 
 /* ---- a back end comes and goes ---- */
 
-int vhost_user_relay_connect(struct vhost_user_relay *relay, u32 index, struct vhost_user_addr *addr,
-			     int *kick, int *call)
+int vhost_user_relay_connect(struct vhost_user_relay *relay, u32 index,
+			     struct vhost_user_addr *addr, int *kick, int *call)
 {
 	struct relay_ring *r = &relay->ring[index];
 	u64 part = part_size(relay);

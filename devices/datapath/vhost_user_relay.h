@@ -46,8 +46,8 @@ int vhost_user_relay_start(struct vhost_user_relay *relay, struct virtio_queue *
  * A ring for the back end, from index 0 on, with all that is in flight made available in it, in its first
  * order. Returns 0 and what the back end is to be told, or -errno. The descriptors stay the relay's.
  */
-int vhost_user_relay_connect(struct vhost_user_relay *relay, u32 index, struct vhost_user_addr *addr,
-			     int *kick, int *call);
+int vhost_user_relay_connect(struct vhost_user_relay *relay, u32 index,
+			     struct vhost_user_addr *addr, int *kick, int *call);
 
 /* The back end has the ring: kick it, with what the driver has made available meanwhile. */
 void vhost_user_relay_serve(struct vhost_user_relay *relay, u32 index);

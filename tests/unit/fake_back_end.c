@@ -111,6 +111,8 @@ static void tell_lie(struct back_end *be, struct be_ring *r)
 
 static void serve(struct back_end *be, struct be_ring *r)
 {
+	bool lie = false;
+
 	vq_disarm(&r->vq);
 	if (get(&be->hold) == BE_HOLD_NONE)
 		put_held(r);
@@ -125,6 +127,7 @@ static void serve(struct back_end *be, struct be_ring *r)
 			if (c->out_len)
 				first = *(const u8 *)c->iov[0].iov_base;
 			note_got(be, r, first);
+			lie |= first == BE_LIE_BEHIND;
 			if (is_held(be, first))
 				r->nheld++;
 			else
@@ -132,7 +135,8 @@ static void serve(struct back_end *be, struct be_ring *r)
 		}
 		vq_publish(&r->vq);
 	} while (r->nheld < BE_HELD_MAX && vq_rearm(&r->vq));
-	tell_lie(be, r);
+	if (lie)
+		tell_lie(be, r);
 }
 
 static void ring_start(struct back_end *be, struct be_ring *r)
@@ -261,8 +265,9 @@ static void give_record(struct back_end *be, struct vhost_user_msg *m)
 		if (ftruncate(be->record, RECORD_LEN) < 0)
 			be->record = -1;
 	}
-	m->inflight.mmap_size = RECORD_LEN;
-	m->inflight.mmap_offset = 0;
+	m->inflight.mmap_size = RECORD_LEN + be->record_lie.mmap_size;
+	m->inflight.mmap_offset = be->record_lie.mmap_offset;
+	m->inflight.nqueues += be->record_lie.nqueues;
 	m->fd[0] = be->record;
 	m->nfds = 1;
 	reply(be, m, sizeof(m->inflight));

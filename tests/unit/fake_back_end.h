@@ -19,11 +19,12 @@
 
 #include <pthread.h>
 
-#define BE_QUEUES   4
-#define BE_REQUESTS 64
-#define BE_P(name)  (1ULL << VHOST_USER_PROTOCOL_F_##name)
-#define BE_HELD_MAX 64
-#define BE_GOT_MAX  256
+#define BE_QUEUES     4
+#define BE_REQUESTS   64
+#define BE_P(name)    (1ULL << VHOST_USER_PROTOCOL_F_##name)
+#define BE_HELD_MAX   64
+#define BE_GOT_MAX    256
+#define BE_LIE_BEHIND 0x55
 
 /* What it does instead of answering be.bad_request. */
 enum be_bad {
@@ -80,12 +81,13 @@ struct back_end {
 	u64 queue_num, mem_slots;
 	u8 config[VHOST_USER_CONFIG_MAX];
 	u32 config_len;
+	struct vhost_user_inflight record_lie; /* added to where the record is said to be */
 
 	/* At any time, atomically. */
 	u32 bad; /* enum be_bad */
 	u32 bad_request;
-	u32 hold;	       /* enum be_hold */
-	u32 lie;	       /* enum be_lie, at the next kick of queue 0; it is told once */
+	u32 hold; /* enum be_hold */
+	u32 lie; /* enum be_lie, told once, in queue 0 behind the chain that begins with BE_LIE_BEHIND */
 	u32 base_off;	       /* added to what GET_VRING_BASE says */
 	u32 ngot;	       /* chains got from queue 0 since be_listen() */
 	u32 got[BE_GOT_MAX];   /* their first bytes, in that order */

@@ -46,9 +46,9 @@ static void begin(int bus, bool packed)
 	be_begin(&be);
 	be.features |= VIRTIO_FEATURE(VIRTIO_BLK_F_MQ);
 	be.config_len = 60;
-	opts = (struct virtio_vhost_user_options){
-		.option = "disk", .id = VIRTIO_ID_BLOCK, .path = be.path
-	};
+	opts = (struct virtio_vhost_user_options){ .option = "disk",
+						   .id = VIRTIO_ID_BLOCK,
+						   .path = be.path };
 }
 
 static void plug(int bus)
@@ -507,7 +507,7 @@ START_TEST(a_lie_ends_the_connection_and_no_request)
 	r[1] = submit(0, 4);
 	wait_until(be_get(&be.ngot) == 7);
 	be_set(&be.lie, 1 + _i / VDRV_BUSES);
-	r[2] = submit(0, 5); /* which is done, then comes the lie */
+	r[2] = submit(0, BE_LIE_BEHIND); /* which is done, then comes the lie */
 	wait_one(0, r, 3);
 	wait_until(be_get(&be.connections) == 2);
 	ck_assert_ptr_nonnull(strstr(said_text(), "uses a request that it was not given"));
