@@ -82,12 +82,16 @@ static int region_map(struct mem_region *r)
 
 static int region_open(struct mem_region *r)
 {
-	unsigned int flags = MFD_CLOEXEC | (r->huge ? MFD_HUGETLB | MFD_HUGE_2MB : 0);
+	unsigned int flags =
+		MFD_CLOEXEC | MFD_ALLOW_SEALING | (r->huge ? MFD_HUGETLB | MFD_HUGE_2MB : 0);
 
 	r->fd = memfd_create("guest-ram", flags);
 	if (r->fd < 0)
 		return -errno;
 	if (ftruncate(r->fd, r->size) < 0)
+		return -errno;
+	/* A data path in another process has the file, but must not take memory from under us. */
+	if (fcntl(r->fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
 		return -errno;
 	r->host = r->map = reserve(r->size);
 	r->map_size = r->size;

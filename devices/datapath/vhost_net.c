@@ -287,25 +287,19 @@ static int vhost_net_prepare(struct datapath *d, u64 features)
 
 /* ---- a ring ---- */
 
-/* The host address of an area of the ring, or NULL. */
-static void *area(const struct mem *mem, u64 gpa, u64 len, u32 align)
-{
-	return gpa % align ? NULL : mem_ptr(mem, gpa, len);
-}
-
 /* Find the ring that `cfg`, the guest's word, describes. Returns 0 or as datapath_ops.start(). */
 static int find_ring(struct ring *r, const struct vq_cfg *cfg)
 {
-	const struct mem *mem = r->net->mem;
-	u64 size = cfg->size;
+	struct vq_areas areas;
+	int err = vq_find_areas(&areas, r->net->mem, cfg);
 
-	if (!size || size & (size - 1))
-		return -EINVAL;
-	r->desc = area(mem, cfg->desc, 16 * size, VRING_DESC_ALIGN_SIZE);
-	r->avail = area(mem, cfg->driver, 6 + 2 * size, VRING_AVAIL_ALIGN_SIZE);
-	r->used = area(mem, cfg->device, 6 + 8 * size, VRING_USED_ALIGN_SIZE);
+	if (err)
+		return err;
+	r->desc = areas.desc;
+	r->avail = areas.driver;
+	r->used = areas.device;
 	r->used_gpa = cfg->device;
-	return r->desc && r->avail && r->used ? 0 : -EFAULT;
+	return 0;
 }
 
 static int set_addr(const struct ring *r)

@@ -12,11 +12,12 @@
  * where it stood when we handed it over, and, from GET_VRING_BASE, where it stands when we take it back.
  *
  * When the back end goes away, or gives no answer or none that makes sense, the connection is closed, and
- * VMM and guest go on. We connect again, or accept again, twice a second. The next back end is told all
+ * VMM and guest go on. We connect again, or accept again, at most half a second later. The next back end is told all
  * that the last one was. Its rings go on where the last chain was used, and it finds the chains in flight
  * in the record that the first one made (INFLIGHT_SHMFD): we keep the file and hand it on. Without such
- * a record that is possible only for a back end that uses chains in order; else what was in flight is not
- * known, and the device needs a reset.
+ * a record that is possible only for a back end that uses chains in order, or if we keep the record
+ * ourselves, for which its requests have to pass through us: vhost_user_relay.c, for disks. Else what was in
+ * flight is not known, and the device needs a reset.
  *
  *	start()  ──> told the back end ──> works ── stop() ──> GET_VRING_BASE: final
  *	   └──> there is none now ──────────^
@@ -31,13 +32,17 @@
 #include <assert.h>
 #include <errno.h>
 #include <linux/virtio_config.h>
+#include <linux/virtio_ring.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#define TOLD_MAX     16 /* a back end must not fill the log */
 #define HAS_PROTOCOL (1ULL << VHOST_USER_F_PROTOCOL_FEATURES)
+
+/* With the relay: what is between the driver and us alone, and what neither can have. */
+#define RELAY_OURS VIRTIO_FEATURE(VIRTIO_RING_F_EVENT_IDX)
+#define RELAY_CANT (VIRTIO_FEATURE(VIRTIO_F_RING_PACKED) | VIRTIO_FEATURE(VIRTIO_F_IN_ORDER))
 
 static struct vhost_user *vu_of(struct datapath *d)
 {
@@ -72,14 +77,17 @@ void vhost_user_lose(struct vhost_user *vu, int err)
 	if (!vhost_user_connected(vu))
 		return;
 	vhost_user_link_drop(vu);
-	if (vu->ntold++ < TOLD_MAX)
+	if (vu->ntold++ < VHOST_USER_TOLD_MAX)
 		log_warn("socket=%s: the back end %s%s", vu->o.path, vhost_user_conn_why(err),
 			 err == -ECONNRESET ? "; waiting for the next" : ": disconnected");
 	for (u32 i = 0; i < vu->o.nqueues; i++) {
 		struct vhost_user_ring *r = &vu->ring[i];
 
-		r->recover |= r->up;
-		lost |= r->up && !recoverable(vu, i);
+		if (vu->relay)
+			vhost_user_relay_disconnect(vu->relay, i);
+		else
+			r->recover |= r->up;
+		lost |= r->recover && r->up && !recoverable(vu, i);
 		r->up = false;
 	}
 	if (lost) {
@@ -92,11 +100,11 @@ void vhost_user_lose(struct vhost_user *vu, int err)
 /* The end of something that was tried with the back end: a refusal is told, anything else loses it. */
 int vhost_user_done(struct vhost_user *vu, int err, const char *what)
 {
-	if (err == -EREMOTEIO || err == -ENOSPC)
+	if (err && err != -EREMOTEIO && err != -ENOSPC)
+		vhost_user_lose(vu, err);
+	else if (err && vu->ntold++ < VHOST_USER_TOLD_MAX)
 		log_warn("socket=%s: %s: the back end %s", vu->o.path, what,
 			 vhost_user_conn_why(err));
-	else if (err)
-		vhost_user_lose(vu, err);
 	return err;
 }
 
@@ -127,10 +135,12 @@ static int set_status(struct vhost_user *vu, u32 status)
 
 static int set_features(struct vhost_user *vu)
 {
-	u64 status,
-		features = (vu->features & vu->conn.features) | (vu->conn.features & HAS_PROTOCOL);
+	u64 status, features = vu->features & vu->conn.features;
 	int err = set_status(vu, VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER);
 
+	if (vu->relay)
+		features &= ~RELAY_OURS;
+	features |= vu->conn.features & HAS_PROTOCOL;
 	if (!err)
 		err = vhost_user_tell_u64(&vu->conn, VHOST_USER_SET_FEATURES, features);
 	if (!err)
@@ -154,6 +164,10 @@ static int get_record(struct vhost_user *vu)
 	err = vhost_user_ask(&vu->conn, &m, sizeof(m.inflight), 1);
 	if (err)
 		return err;
+	if (!vhost_user_record_sound(&m.inflight, vu->o.nqueues)) {
+		vhost_user_close_fds(&m);
+		return -EPROTO;
+	}
 	vu->record = m.fd[0];
 	vu->record_at = m.inflight;
 	return 0;
@@ -164,7 +178,7 @@ static int set_record(struct vhost_user *vu)
 	struct vhost_user_msg m;
 	int err = 0;
 
-	if (!vhost_user_has(&vu->conn, VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD))
+	if (vu->relay || !vhost_user_has(&vu->conn, VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD))
 		return 0;
 	if (vu->record < 0)
 		err = get_record(vu);
@@ -178,6 +192,15 @@ static int set_record(struct vhost_user *vu)
 	return vhost_user_tell(&vu->conn, &m);
 }
 
+static int share_memory(struct vhost_user *vu)
+{
+	int err = vu->relay ? vhost_user_relay_renew(vu->relay) : 0;
+
+	return err ? err
+		   : vhost_user_share_memory(&vu->conn, vu->env->mem,
+					     vu->relay ? vhost_user_relay_region(vu->relay) : NULL);
+}
+
 /* All that comes before the rings. */
 static int hand_over(struct vhost_user *vu)
 {
@@ -186,7 +209,7 @@ static int hand_over(struct vhost_user *vu)
 	if (!err)
 		err = set_features(vu);
 	if (!err && !vu->has_memory)
-		err = vhost_user_share_memory(&vu->conn, vu->env->mem);
+		err = share_memory(vu);
 	if (!err)
 		vu->has_memory = vu->used = true;
 	if (!err)
@@ -201,8 +224,37 @@ static int enable(struct vhost_user *vu, u32 index, bool on)
 	return vhost_user_tell_vring(&vu->conn, VHOST_USER_SET_VRING_ENABLE, index, on);
 }
 
+/* What the back end is told of a ring. */
+struct ring_ends {
+	struct vhost_user_addr addr;
+	u32 base;
+	int kick, call;
+};
+
+/* The driver's ring. Returns 0 or -errno. */
+static int direct_ends(struct vhost_user *vu, u32 index, struct ring_ends *ends)
+{
+	struct vhost_user_ring *r = &vu->ring[index];
+	int err = vhost_user_ring_addr(vu->env->mem, &r->cfg, index, &ends->addr);
+
+	if (!err && r->recover)
+		err = vhost_user_ring_recover(vu->env->mem, &r->cfg, index, vu->record,
+					      &vu->record_at, &r->pos);
+	ends->base = vhost_user_ring_base(&r->cfg, r->pos);
+	ends->kick = r->q->kickfd;
+	ends->call = irq_fd(r->q->call);
+	return err;
+}
+
+/* One of the relay's. */
+static int relayed_ends(struct vhost_user *vu, u32 index, struct ring_ends *ends)
+{
+	ends->base = 0;
+	return vhost_user_relay_connect(vu->relay, index, &ends->addr, &ends->kick, &ends->call);
+}
+
 /* The ring starts with the kick descriptor: it comes last. */
-static int tell_ring(struct vhost_user *vu, u32 index, struct vhost_user_addr *addr)
+static int tell_ring(struct vhost_user *vu, u32 index, const struct ring_ends *ends)
 {
 	struct vhost_user_ring *r = &vu->ring[index];
 	struct vhost_user_conn *c = &vu->conn;
@@ -210,20 +262,19 @@ static int tell_ring(struct vhost_user *vu, u32 index, struct vhost_user_addr *a
 	int err = vhost_user_tell_vring(c, VHOST_USER_SET_VRING_NUM, index, r->cfg.size);
 
 	if (!err)
-		err = vhost_user_tell_vring(c, VHOST_USER_SET_VRING_BASE, index,
-					    vhost_user_ring_base(&r->cfg, r->pos));
+		err = vhost_user_tell_vring(c, VHOST_USER_SET_VRING_BASE, index, ends->base);
 	if (!err) {
 		vhost_user_msg_init(&m, VHOST_USER_SET_VRING_ADDR);
 		m.hdr.size = sizeof(m.addr);
-		m.addr = *addr;
+		m.addr = ends->addr;
 		err = vhost_user_tell(c, &m);
 	}
 	if (!err)
 		err = vhost_user_tell_fd(c, VHOST_USER_SET_VRING_ERR, index, vu->error.fd);
 	if (!err)
-		err = vhost_user_tell_fd(c, VHOST_USER_SET_VRING_CALL, index, irq_fd(r->q->call));
+		err = vhost_user_tell_fd(c, VHOST_USER_SET_VRING_CALL, index, ends->call);
 	if (!err)
-		err = vhost_user_tell_fd(c, VHOST_USER_SET_VRING_KICK, index, r->q->kickfd);
+		err = vhost_user_tell_fd(c, VHOST_USER_SET_VRING_KICK, index, ends->kick);
 	if (!err && !r->rests)
 		err = enable(vu, index, true);
 	if (!err)
@@ -235,19 +286,20 @@ static int tell_ring(struct vhost_user *vu, u32 index, struct vhost_user_addr *a
 static int ring_up(struct vhost_user *vu, u32 index)
 {
 	struct vhost_user_ring *r = &vu->ring[index];
-	struct vhost_user_addr addr;
-	int err = vhost_user_ring_addr(vu->env->mem, &r->cfg, index, &addr);
+	struct ring_ends ends = { .base = 0 };
+	int err = vu->relay ? relayed_ends(vu, index, &ends) : direct_ends(vu, index, &ends);
 
-	if (!err && r->recover)
-		err = vhost_user_ring_recover(vu->env->mem, &r->cfg, index, vu->record,
-					      &vu->record_at, &r->pos);
 	if (err)
-		return err;
+		return vhost_user_done(vu, err, "setting up a queue");
 	r->up = true; /* from now on, if it fails, somebody may have touched the ring */
-	err = tell_ring(vu, index, &addr);
+	err = tell_ring(vu, index, &ends);
 	if (err)
 		return vhost_user_done(vu, err, "setting up a queue");
 	r->recover = false;
+	if (vu->relay) {
+		vhost_user_relay_serve(vu->relay, index);
+		return 0;
+	}
 	/* What came while nobody had the ring, in either direction. */
 	eventfd_write(r->q->kickfd, 1);
 	irq_raise(r->q->call);
@@ -273,10 +325,14 @@ int vhost_user_hand_over_all(struct vhost_user *vu)
 static u64 vu_features(struct datapath *d, u64 offered)
 {
 	struct vhost_user *vu = vu_of(d);
-	u64 can = offered & (vu->conn.features | vu->o.ours | VIRTIO_FEATURE(VIRTIO_F_RING_RESET));
+	u64 can = vu->conn.features | vu->o.ours | VIRTIO_FEATURE(VIRTIO_F_RING_RESET);
 
-	vu->offered = can & vu->conn.features;
-	return can;
+	if (vu->relay)
+		can = (can | RELAY_OURS) & ~RELAY_CANT;
+	vu->offered = offered & can & vu->conn.features;
+	if (vu->relay)
+		vu->offered &= ~RELAY_OURS;
+	return offered & can;
 }
 
 static int vu_prepare(struct datapath *d, u64 features)
@@ -286,6 +342,8 @@ static int vu_prepare(struct datapath *d, u64 features)
 
 	pthread_mutex_lock(&vu->lock);
 	drop_record(vu);
+	for (u32 i = 0; i < vu->o.nqueues; i++)
+		vu->ring[i].left = false;
 	vu->features = features;
 	vu->prepared = true;
 	vu->given_up = false;
@@ -299,29 +357,43 @@ static int vu_prepare(struct datapath *d, u64 features)
 	return err;
 }
 
+static int check_ring(struct vhost_user *vu, struct virtio_queue *q, const struct vq_cfg *cfg,
+		      struct vq_pos pos)
+{
+	struct vhost_user_addr addr;
+
+	return vu->relay ? vhost_user_relay_start(vu->relay, q, cfg, pos)
+			 : vhost_user_ring_addr(vu->env->mem, cfg, q->index, &addr);
+}
+
 static int vu_start(struct datapath *d, struct virtio_queue *q, const struct vq_cfg *cfg,
 		    struct vq_pos pos)
 {
 	struct vhost_user *vu = vu_of(d);
 	struct vhost_user_ring *r = &vu->ring[q->index];
-	struct vhost_user_addr addr;
-	int err = vhost_user_ring_addr(vu->env->mem, cfg, q->index, &addr);
+	int err = check_ring(vu, q, cfg, pos);
 
 	if (err)
 		return err;
 	pthread_mutex_lock(&vu->lock);
 	vu->dev = q->dev;
+	if (r->left && r->rings != q->rings)
+		vhost_user_record_forget(vu->record, &vu->record_at, q->index, cfg->packed,
+					 vu->o.queue_size);
 	*r = (struct vhost_user_ring){ .q = q, .cfg = *cfg, .pos = pos, .rests = r->rests };
 	if (vhost_user_connected(vu) && !vu->given_up)
 		err = ring_up(vu, q->index);
-	if (err == -EREMOTEIO) {
+	if (err == -EREMOTEIO)
 		*r = (struct vhost_user_ring){ .rests = r->rests };
-		err = -EIO;
-	} else {
-		err = 0;
-	}
 	pthread_mutex_unlock(&vu->lock);
-	return err;
+	if (err != -EREMOTEIO)
+		return 0;
+	if (vu->relay) {
+		vhost_user_relay_rest(vu->relay, q->index);
+		vhost_user_relay_disconnect(vu->relay, q->index);
+		vhost_user_relay_stop(vu->relay, q->index);
+	}
+	return -EIO;
 }
 
 static int ring_down(struct vhost_user *vu, u32 index)
@@ -338,7 +410,25 @@ static int ring_down(struct vhost_user *vu, u32 index)
 		err = -EPROTO;
 	if (!err)
 		err = vhost_user_ring_pos(vu->env->mem, &r->cfg, m.vring.num, &r->pos);
+	if (!err && vu->relay)
+		err = vhost_user_relay_finish(vu->relay, index, m.vring.num, vu->conn.sock,
+					      vu->conn.timeout_ms);
 	return err;
+}
+
+/* Where a ring stands that no back end has any more. */
+static struct vq_pos final_pos(struct vhost_user *vu, u32 index)
+{
+	struct vhost_user_ring *r = &vu->ring[index];
+
+	if (vu->relay) {
+		vhost_user_relay_disconnect(vu->relay, index);
+		return vhost_user_relay_stop(vu->relay, index);
+	}
+	if (r->recover)
+		vhost_user_ring_recover(vu->env->mem, &r->cfg, index, vu->record, &vu->record_at,
+					&r->pos);
+	return r->pos;
 }
 
 static struct vq_pos vu_stop(struct datapath *d, struct virtio_queue *q)
@@ -347,6 +437,8 @@ static struct vq_pos vu_stop(struct datapath *d, struct virtio_queue *q)
 	struct vhost_user_ring *r = &vu->ring[q->index];
 	struct vq_pos pos;
 
+	if (vu->relay)
+		vhost_user_relay_rest(vu->relay, q->index);
 	pthread_mutex_lock(&vu->lock);
 	if (r->up) {
 		int err = ring_down(vu, q->index);
@@ -354,11 +446,8 @@ static struct vq_pos vu_stop(struct datapath *d, struct virtio_queue *q)
 		if (err)
 			vhost_user_lose(vu, err);
 	}
-	if (r->recover)
-		vhost_user_ring_recover(vu->env->mem, &r->cfg, q->index, vu->record, &vu->record_at,
-					&r->pos);
-	pos = r->pos;
-	*r = (struct vhost_user_ring){ .rests = r->rests };
+	pos = final_pos(vu, q->index);
+	*r = (struct vhost_user_ring){ .rests = r->rests, .left = r->recover, .rings = q->rings };
 	pthread_mutex_unlock(&vu->lock);
 	return pos;
 }
@@ -420,6 +509,7 @@ static void vu_destroy(struct datapath *d)
 	struct vhost_user *vu = vu_of(d);
 
 	vhost_user_link_end(vu);
+	vhost_user_relay_destroy(vu->relay);
 	drop_record(vu);
 	pthread_mutex_destroy(&vu->lock);
 	free(vu);
@@ -433,6 +523,30 @@ static const struct datapath_ops vu_ops = {
 	.stop = vu_stop,
 	.destroy = vu_destroy,
 };
+
+/* Now that it is known what the back end can do: does it need the relay, and can that serve? */
+static int choose_relay(struct vhost_user *vu)
+{
+	int err;
+
+	if (!vu->o.repeatable || vhost_user_has(&vu->conn, VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD))
+		return 0;
+	if (vu->o.needs & RELAY_CANT) {
+		log_warn("socket=%s: the back end keeps no record of the requests in flight: if it "
+			 "goes, the device needs a reset; not so without packed=on",
+			 vu->o.path);
+		return 0;
+	}
+	err = vhost_user_relay_create(&vu->relay, vu->o.nqueues, vu->o.queue_size, vu->fault.fd);
+	if (err)
+		log_err("--%s: socket=%s: %s", vu->o.option, vu->o.path, strerror(-err));
+	else
+		log_info("socket=%s: the back end keeps no record of the requests in flight: they "
+			 "go "
+			 "through a ring of our own, so that none is lost with it",
+			 vu->o.path);
+	return err;
+}
 
 int vhost_user_create(struct datapath **path, const struct machine_env *env,
 		      const struct vhost_user_options *o)
@@ -452,6 +566,8 @@ int vhost_user_create(struct datapath **path, const struct machine_env *env,
 	vu->record = -1;
 	pthread_mutex_init(&vu->lock, NULL);
 	err = vhost_user_link_begin(vu);
+	if (!err)
+		err = choose_relay(vu);
 	if (err) {
 		vu_destroy(&vu->path);
 		return err;

@@ -25,6 +25,8 @@ struct vhost_user_options {
 	u64 ours;	/* features that it has no part in */
 	/* Without a record of its own the used index tells what it has done: it uses chains in order. */
 	bool in_order;
+	/* A request can be done twice: vhost_user_relay.c says what that means. */
+	bool repeatable;
 	u32 timeout_ms; /* for each answer; 0: VHOST_USER_TIMEOUT_MS */
 
 	/* Called on the main loop, without a lock. NULL: nobody wants to know. */

@@ -37,6 +37,8 @@ const char *vhost_user_conn_why(int err)
 		return "gives an answer that is none";
 	case -EREMOTEIO:
 		return "refuses a request";
+	case -EBADMSG:
+		return "uses a request that it was not given";
 	case -ENOSPC:
 		return "takes fewer memory regions than the guest has";
 	default:
@@ -182,20 +184,20 @@ static struct vhost_user_region region_of(const struct mem_region *r)
 }
 
 /* One by one, each in a slot. */
-static int fill_slots(struct vhost_user_conn *c, const struct mem *mem)
+static int fill_slots(struct vhost_user_conn *c, const struct mem_region *const *region, u32 n)
 {
 	u64 slots;
 	int err = vhost_user_ask_u64(c, VHOST_USER_GET_MAX_MEM_SLOTS, &slots);
 
-	if (!err && slots < mem->nregions)
+	if (!err && slots < n)
 		err = -ENOSPC;
-	for (u32 i = 0; i < mem->nregions && !err; i++) {
+	for (u32 i = 0; i < n && !err; i++) {
 		struct vhost_user_msg m;
 
 		vhost_user_msg_init(&m, VHOST_USER_ADD_MEM_REG);
 		m.hdr.size = sizeof(m.slot);
-		m.slot.region = region_of(&mem->region[i]);
-		m.fd[0] = mem->region[i].fd;
+		m.slot.region = region_of(region[i]);
+		m.fd[0] = region[i]->fd;
 		m.nfds = 1;
 		err = vhost_user_tell(c, &m);
 	}
@@ -203,27 +205,36 @@ static int fill_slots(struct vhost_user_conn *c, const struct mem *mem)
 }
 
 /* All at once. */
-static int set_table(struct vhost_user_conn *c, const struct mem *mem)
+static int set_table(struct vhost_user_conn *c, const struct mem_region *const *region, u32 n)
 {
 	struct vhost_user_msg m;
 
 	vhost_user_msg_init(&m, VHOST_USER_SET_MEM_TABLE);
-	if (mem->nregions > VHOST_USER_REGIONS_MAX)
+	if (n > VHOST_USER_REGIONS_MAX)
 		return -ENOSPC;
-	m.memory.nregions = m.nfds = mem->nregions;
-	for (u32 i = 0; i < mem->nregions; i++) {
-		m.memory.region[i] = region_of(&mem->region[i]);
-		m.fd[i] = mem->region[i].fd;
+	m.memory.nregions = m.nfds = n;
+	for (u32 i = 0; i < n; i++) {
+		m.memory.region[i] = region_of(region[i]);
+		m.fd[i] = region[i]->fd;
 	}
 	m.hdr.size = offsetof(struct vhost_user_memory, region[0]) +
-		     mem->nregions * sizeof(struct vhost_user_region);
+		     n * sizeof(struct vhost_user_region);
 	return vhost_user_tell(c, &m);
 }
 
-int vhost_user_share_memory(struct vhost_user_conn *c, const struct mem *mem)
+int vhost_user_share_memory(struct vhost_user_conn *c, const struct mem *mem,
+			    const struct mem_region *extra)
 {
-	return vhost_user_has(c, VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS) ? fill_slots(c, mem)
-									    : set_table(c, mem);
+	const struct mem_region *region[MEM_REGIONS_MAX + 1];
+	u32 n = 0;
+
+	for (u32 i = 0; i < mem->nregions; i++)
+		region[n++] = &mem->region[i];
+	if (extra)
+		region[n++] = extra;
+	return vhost_user_has(c, VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS)
+		       ? fill_slots(c, region, n)
+		       : set_table(c, region, n);
 }
 
 /* ---- configuration space ---- */

@@ -12,6 +12,7 @@
 #include "minivmm/base.h"
 
 struct mem;
+struct mem_region;
 
 struct vhost_user_conn {
 	int sock; /* -1: none */
@@ -61,8 +62,10 @@ static inline bool vhost_user_has(const struct vhost_user_conn *c, u32 protocol_
 	return c->protocol >> protocol_feature & 1;
 }
 
-/* All of the guest's memory, each region by its descriptor. -ENOSPC: more than the back end takes. */
-int vhost_user_share_memory(struct vhost_user_conn *c, const struct mem *mem);
+/* All of the guest's memory, each region by its descriptor, and one more if `extra`. -ENOSPC: more than the
+ * back end takes. */
+int vhost_user_share_memory(struct vhost_user_conn *c, const struct mem *mem,
+			    const struct mem_region *extra);
 
 /* The first `len` bytes of the configuration space. -EREMOTEIO: the back end does not have so many. */
 int vhost_user_get_config(struct vhost_user_conn *c, void *buf, u32 len);

@@ -10,10 +10,13 @@
 
 #include "devices/datapath/vhost_user.h"
 #include "devices/datapath/vhost_user_conn.h"
+#include "devices/datapath/vhost_user_relay.h"
 #include "minivmm/loop.h"
 #include "minivmm/virtio.h"
 
 #include <sys/un.h>
+
+#define VHOST_USER_TOLD_MAX 16 /* a back end must not fill the log */
 
 struct vhost_user_ring {
 	struct virtio_queue *q; /* NULL: it has not been started */
@@ -22,6 +25,8 @@ struct vhost_user_ring {
 	bool up;	   /* the back end has it */
 	bool recover;	   /* the back end that had it has gone: `pos` is no longer true */
 	bool rests;	   /* not to be enabled */
+	bool left; /* it was stopped without a back end: the record may have something in flight */
+	u32 rings; /* of which of the queue's rings: q->rings */
 };
 
 struct vhost_user {
@@ -34,6 +39,7 @@ struct vhost_user {
 	int door;		/* server: listens */
 	u64 path_dev, path_ino; /* server: the file that we made; 0: none */
 	u64 offered;		/* what the driver can have accepted of the back end's features */
+	struct vhost_user_relay *relay; /* NULL: the back ends have the driver's rings themselves */
 
 	/* Main loop's. */
 	struct loop_fd hangup;	 /* the connection, for its end */
@@ -41,11 +47,15 @@ struct vhost_user {
 	struct loop_fd greeting; /* the connection, while it is not known whether anybody answers */
 	struct loop_fd retry;	 /* timerfd */
 	struct loop_fd error;	 /* eventfd: the back end has found a ring broken */
+	struct loop_fd fault;	 /* eventfd: the relay has found the back end to lie */
 	bool told_up;
 
 	pthread_mutex_t lock; /* guards all below */
 	struct vhost_user_conn conn;
-	u32 ntold;		/* lines logged about back ends that went */
+	u32 ntold;		/* lines logged about back ends that went, or would not do */
+	u64 connected_at;	/* ms */
+	u32 retry_ms;		/* how long was waited for the last attempt; who knows that none is
+				 * connected may change it */
 	u64 features;		/* what the driver has accepted */
 	bool prepared;		/* `features` is valid */
 	bool used;		/* this back end has been handed features before */

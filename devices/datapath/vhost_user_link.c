@@ -2,7 +2,7 @@
 /*
  * vhost_user_link.c - which vhost-user back end there is, and what it says by itself.
  *
- *	   ┌─────────── retry: twice a second ──────────┐
+ *	   ┌── retry: after 50 ms, later half a second ─┐
  *	   v                                            │
  *	dial or accept ──> greeting: does it answer? ──> agree, hand over ──> there ──> hung up, or lost
  *
@@ -31,18 +31,39 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/timerfd.h>
+#include <time.h>
 #include <unistd.h>
 
-#define RETRY_MS      500
+#define RETRY_MIN_MS  50
+#define RETRY_MAX_MS  500
+#define STEADY_MS     1000  /* a back end that stays so long is no failed attempt */
 #define WAIT_FIRST_MS 60000 /* for a back end that has to come */
 #define WAIT_STEP_MS  100
 #define CHANNEL_MS    1000 /* for the rest of a message that has begun */
 
 static void retry_in(struct vhost_user *vu, u32 ms)
 {
-	const struct itimerspec t = { .it_value = { .tv_nsec = ms ? ms * 1000000L : 1 } };
+	const struct itimerspec t = { .it_value = { .tv_sec = ms / 1000,
+						    .tv_nsec = ms ? ms % 1000 * 1000000L : 1 } };
 
 	timerfd_settime(vu->retry.fd, 0, &t, NULL);
+}
+
+/* Each attempt that fails is waited for longer. */
+static void retry_later(struct vhost_user *vu)
+{
+	u32 ms = 2 * vu->retry_ms;
+
+	vu->retry_ms = ms < RETRY_MIN_MS ? RETRY_MIN_MS : ms > RETRY_MAX_MS ? RETRY_MAX_MS : ms;
+	retry_in(vu, vu->retry_ms);
+}
+
+static u64 now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000ULL + ts.tv_nsec / 1000000;
 }
 
 static void disconnect(struct vhost_user *vu)
@@ -56,6 +77,11 @@ static void disconnect(struct vhost_user *vu)
 void vhost_user_link_drop(struct vhost_user *vu)
 {
 	disconnect(vu);
+	if (now_ms() - vu->connected_at < STEADY_MS) {
+		retry_later(vu); /* one that comes and goes at once must not keep us busy */
+		return;
+	}
+	vu->retry_ms = 0;
 	retry_in(vu, 0);
 }
 
@@ -87,6 +113,9 @@ static int open_channel(struct vhost_user *vu)
 	err = vhost_user_tell(&vu->conn, &m);
 	close(pair[1]);
 	vu->channel.fd = pair[0];
+	/* Answers that nobody reads are not waited with. */
+	if (!err && fcntl(pair[0], F_SETFL, O_NONBLOCK) < 0)
+		err = -errno;
 	if (!err)
 		err = loop_add(vu->env->loop, &vu->channel, EPOLLIN);
 	return err;
@@ -156,6 +185,19 @@ static void error_ready(struct loop_fd *lf, u32 events)
 	pthread_mutex_unlock(&vu->lock);
 }
 
+static void fault_ready(struct loop_fd *lf, u32 events)
+{
+	struct vhost_user *vu = container_of(lf, struct vhost_user, fault);
+	eventfd_t n;
+
+	(void)events;
+	eventfd_read(lf->fd, &n);
+	pthread_mutex_lock(&vu->lock);
+	if (vu->relay && vhost_user_relay_lied_to(vu->relay)) /* not one before this */
+		vhost_user_lose(vu, -EBADMSG);
+	pthread_mutex_unlock(&vu->lock);
+}
+
 /* ---- who comes and goes; main loop, or at the creation ---- */
 
 static bool has_hung_up(int sock)
@@ -176,31 +218,38 @@ static void hangup_ready(struct loop_fd *lf, u32 events)
 	pthread_mutex_unlock(&vu->lock);
 }
 
-/* Is the back end one that this device can do with? Says what is missing. */
+/* Is the back end one that this device can do with? Says what is missing, if anybody still listens. */
 static int check_back_end(struct vhost_user *vu)
 {
 	u64 missing = (vu->o.needs | vu->offered) & ~vu->conn.features;
+	bool few = vu->conn.queue_num && vu->conn.queue_num < vu->o.queue_num;
+	bool no_config =
+		vu->o.config_len && !vhost_user_has(&vu->conn, VHOST_USER_PROTOCOL_F_CONFIG);
+	bool no_record =
+		vu->record >= 0 && !vhost_user_has(&vu->conn, VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD);
 
-	if (missing) {
+	if (!missing && !few && !no_config && !no_record)
+		return 0;
+	if (vu->ntold++ >= VHOST_USER_TOLD_MAX)
+		return -EOPNOTSUPP;
+	if (missing)
 		log_err("--%s: socket=%s: the back end does not offer feature bit%s %#llx, which "
 			"the device needs",
 			vu->o.option, vu->o.path, missing & (missing - 1) ? "s" : "",
 			(unsigned long long)missing);
-		return -EOPNOTSUPP;
-	}
-	if (vu->conn.queue_num && vu->conn.queue_num < vu->o.queue_num) {
+	else if (few)
 		log_err("--%s: socket=%s: the back end has %u queues: give queues=%u, or start it "
 			"with more",
 			vu->o.option, vu->o.path, vu->conn.queue_num, vu->conn.queue_num);
-		return -EOPNOTSUPP;
-	}
-	if (vu->o.config_len && !vhost_user_has(&vu->conn, VHOST_USER_PROTOCOL_F_CONFIG)) {
+	else if (no_config)
 		log_err("--%s: socket=%s: the back end has no configuration space, which the "
 			"device needs",
 			vu->o.option, vu->o.path);
-		return -EOPNOTSUPP;
-	}
-	return 0;
+	else
+		log_err("--%s: socket=%s: the back end takes no record of requests in flight "
+			"(INFLIGHT_SHMFD), and the last one has left one",
+			vu->o.option, vu->o.path);
+	return -EOPNOTSUPP;
 }
 
 /* Agree with the back end at vu->conn.sock, and give it all that the last one had. Returns 0, or an error
@@ -263,22 +312,33 @@ static void take_up(struct vhost_user *vu, int sock)
 
 	pthread_mutex_lock(&vu->lock);
 	vu->conn.sock = sock;
+	vu->connected_at = now_ms();
 	err = establish(vu);
-	if (err && err != -EOPNOTSUPP)
+	if (err && err != -EOPNOTSUPP) {
 		vhost_user_lose(vu, err);
-	else if (err)
+	} else if (err) {
 		disconnect(vu);
+		retry_later(vu);
+	}
 	up = vhost_user_connected(vu);
 	memcpy(config, vu->config, sizeof(config));
 	pthread_mutex_unlock(&vu->lock);
-	if (!up) {
-		retry_in(vu, RETRY_MS);
+	if (!up)
 		return;
-	}
-	log_info("socket=%s: the back end is back", vu->o.path);
+	if (vu->ntold < VHOST_USER_TOLD_MAX)
+		log_info("socket=%s: the back end is back", vu->o.path);
 	if (vu->o.config_len && vu->o.config_changed)
 		vu->o.config_changed(vu->o.owner, config);
 	tell_link(vu, true);
+}
+
+static void close_watched(struct vhost_user *vu, struct loop_fd *lf)
+{
+	if (lf->fd < 0)
+		return;
+	loop_del(vu->env->loop, lf);
+	close(lf->fd);
+	lf->fd = -1;
 }
 
 /* The first answer, or the end. */
@@ -293,7 +353,7 @@ static void greeting_ready(struct loop_fd *lf, u32 events)
 	lf->fd = -1;
 	if (vhost_user_recv_within(sock, &m, CHANNEL_MS)) {
 		close(sock);
-		retry_in(vu, RETRY_MS);
+		retry_later(vu);
 		return;
 	}
 	vhost_user_close_fds(&m);
@@ -313,10 +373,14 @@ static void reconnect(struct vhost_user *vu)
 		sock = -1;
 	}
 	vu->greeting.fd = sock;
+	if (sock >= 0 && loop_add(vu->env->loop, &vu->greeting, EPOLLIN)) {
+		close(sock);
+		sock = vu->greeting.fd = -1;
+	}
 	if (sock < 0)
-		retry_in(vu, RETRY_MS);
-	else
-		loop_add(vu->env->loop, &vu->greeting, EPOLLIN);
+		retry_later(vu);
+	else /* somebody else may be there by then */
+		retry_in(vu, vu->conn.timeout_ms);
 }
 
 static void retry_ready(struct loop_fd *lf, u32 events)
@@ -331,22 +395,15 @@ static void retry_ready(struct loop_fd *lf, u32 events)
 	pthread_mutex_lock(&vu->lock);
 	gone = !vhost_user_connected(vu);
 	pthread_mutex_unlock(&vu->lock);
-	if (!gone || vu->greeting.fd >= 0)
+	if (!gone)
 		return;
+	close_watched(vu, &vu->greeting);
 	close_channel(vu);
 	tell_link(vu, false);
 	reconnect(vu);
 }
 
 /* ---- beginning and end ---- */
-
-static void close_watched(struct vhost_user *vu, struct loop_fd *lf)
-{
-	if (lf->fd < 0)
-		return;
-	loop_del(vu->env->loop, lf);
-	close(lf->fd);
-}
 
 void vhost_user_link_end(struct vhost_user *vu)
 {
@@ -362,6 +419,7 @@ void vhost_user_link_end(struct vhost_user *vu)
 	close_watched(vu, &vu->greeting);
 	close_watched(vu, &vu->retry);
 	close_watched(vu, &vu->error);
+	close_watched(vu, &vu->fault);
 }
 
 /* A signal that would end the program waits for the machine to run. */
@@ -400,10 +458,13 @@ static int make_fds(struct vhost_user *vu)
 
 	vu->retry.fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
 	vu->error.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (vu->retry.fd < 0 || vu->error.fd < 0)
+	vu->fault.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (vu->retry.fd < 0 || vu->error.fd < 0 || vu->fault.fd < 0)
 		return -errno;
 	err = loop_add(vu->env->loop, &vu->retry, EPOLLIN);
-	return err ? err : loop_add(vu->env->loop, &vu->error, EPOLLIN);
+	if (!err)
+		err = loop_add(vu->env->loop, &vu->error, EPOLLIN);
+	return err ? err : loop_add(vu->env->loop, &vu->fault, EPOLLIN);
 }
 
 static const char *mend(const struct vhost_user *vu, int err)
@@ -427,6 +488,7 @@ int vhost_user_link_begin(struct vhost_user *vu)
 	vu->greeting = (struct loop_fd){ .fd = -1, .ready = greeting_ready };
 	vu->retry = (struct loop_fd){ .fd = -1, .ready = retry_ready };
 	vu->error = (struct loop_fd){ .fd = -1, .ready = error_ready };
+	vu->fault = (struct loop_fd){ .fd = -1, .ready = fault_ready };
 	vu->told_up = true;
 	if (!err)
 		err = make_fds(vu);
@@ -438,6 +500,7 @@ int vhost_user_link_begin(struct vhost_user *vu)
 		log_err("--%s: socket=%s: %s%s", option, path, strerror(-err), mend(vu, err));
 		return err;
 	}
+	vu->connected_at = now_ms();
 	err = establish(vu);
 	if (err && err != -EOPNOTSUPP)
 		log_err("--%s: socket=%s: the back end %s; does it speak vhost-user, and for this "

@@ -1,19 +1,15 @@
 // SPDX-License-Identifier: MIT
 /*
  * vhost_user_ring.c - see vhost_user_ring.h.
- *
- *	split	descriptor table 16 n	available ring 6 + 2 n	used ring 6 + 8 n	(2.7)
- *	packed	descriptor ring 16 n	driver area 4		device area 4		(2.8)
  */
 #include "devices/datapath/vhost_user_ring.h"
 #include "minivmm/mem.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/virtio_ring.h>
 #include <stddef.h>
-#include <sys/stat.h>
 #include <unistd.h>
-
-#define USED_IDX 2 /* in the used ring */
 
 /* A queue's part of the record (Vhost-user Protocol, "Inflight I/O tracking"), packed. */
 struct record_packed {
@@ -22,29 +18,22 @@ struct record_packed {
 	u8 used_wrap_counter, old_used_wrap_counter;
 };
 
-/* The user address of an area, or 0. */
-static u64 area(const struct mem *mem, u64 gpa, u64 len, u64 align)
-{
-	return gpa % align ? 0 : (uintptr_t)mem_ptr(mem, gpa, len);
-}
-
 int vhost_user_ring_addr(const struct mem *mem, const struct vq_cfg *cfg, u32 index,
 			 struct vhost_user_addr *addr)
 {
-	u64 n = cfg->size;
+	struct vq_areas areas;
+	int err = vq_find_areas(&areas, mem, cfg);
 
-	if (!n || n > VQ_SIZE_MAX || (!cfg->packed && n & (n - 1)))
-		return -EINVAL;
+	if (err)
+		return err;
 	*addr = (struct vhost_user_addr){
 		.index = index,
-		.desc = area(mem, cfg->desc, 16 * n, 16),
-		.avail = cfg->packed ? area(mem, cfg->driver, 4, 4)
-				     : area(mem, cfg->driver, 6 + 2 * n, 2),
-		.used = cfg->packed ? area(mem, cfg->device, 4, 4)
-				    : area(mem, cfg->device, 6 + 8 * n, 4),
+		.desc = (uintptr_t)areas.desc,
+		.avail = (uintptr_t)areas.driver,
+		.used = (uintptr_t)areas.device,
 		.log = cfg->device,
 	};
-	return addr->desc && addr->avail && addr->used ? 0 : -EFAULT;
+	return 0;
 }
 
 u32 vhost_user_ring_base(const struct vq_cfg *cfg, struct vq_pos pos)
@@ -55,9 +44,11 @@ u32 vhost_user_ring_base(const struct vq_cfg *cfg, struct vq_pos pos)
 /* A split ring's used index, which the driver can write, too: any value is one. */
 static u16 used_idx(const struct mem *mem, const struct vq_cfg *cfg)
 {
-	const u16 *idx = mem_ptr(mem, cfg->device + USED_IDX, sizeof(*idx));
+	struct vq_areas areas;
 
-	return idx ? __atomic_load_n(idx, __ATOMIC_ACQUIRE) : 0;
+	if (vq_find_areas(&areas, mem, cfg))
+		return 0;
+	return __atomic_load_n(&((struct vring_used *)areas.device)->idx, __ATOMIC_ACQUIRE);
 }
 
 static bool is_packed_pos(const struct vq_cfg *cfg, u16 pos)
@@ -76,11 +67,53 @@ int vhost_user_ring_pos(const struct mem *mem, const struct vq_cfg *cfg, u32 bas
 	return is_packed_pos(cfg, pos->avail) && is_packed_pos(cfg, pos->used) ? 0 : -EPROTO;
 }
 
+/* ---- the record: the back end's file, so it is read and written, not mapped ---- */
+
+/* Nobody else can make us wait for such a file. */
+static bool is_memory(int fd)
+{
+	return fd >= 0 && fcntl(fd, F_GET_SEALS) >= 0;
+}
+
+static off_t part_of(const struct vhost_user_inflight *rec, u32 index)
+{
+	return rec->mmap_offset + rec->mmap_size / rec->nqueues * index;
+}
+
+bool vhost_user_record_sound(const struct vhost_user_inflight *rec, u32 nqueues)
+{
+	u64 end;
+
+	return rec->nqueues >= nqueues &&
+	       !__builtin_add_overflow(rec->mmap_offset, rec->mmap_size, &end) && end <= INT64_MAX;
+}
+
+void vhost_user_record_forget(int fd, const struct vhost_user_inflight *rec, u32 index, bool packed,
+			      u16 queue_size)
+{
+	static const u8 zero[4096];
+	u64 left = vq_inflight_size(packed, queue_size);
+	off_t at;
+
+	if (!is_memory(fd))
+		return;
+	at = part_of(rec, index);
+	if (left > rec->mmap_size / rec->nqueues)
+		left = rec->mmap_size / rec->nqueues;
+	while (left) {
+		ssize_t n = pwrite(fd, zero, left < sizeof(zero) ? left : sizeof(zero), at);
+
+		if (n <= 0)
+			return;
+		left -= n;
+		at += n;
+	}
+}
+
 int vhost_user_ring_recover(const struct mem *mem, const struct vq_cfg *cfg, u32 index, int fd,
 			    const struct vhost_user_inflight *rec, struct vq_pos *pos)
 {
 	struct record_packed r;
-	struct stat st;
 	u16 used;
 
 	if (!cfg->packed) {
@@ -88,11 +121,7 @@ int vhost_user_ring_recover(const struct mem *mem, const struct vq_cfg *cfg, u32
 		*pos = (struct vq_pos){ used, used };
 		return 0;
 	}
-	/* The file is the back end's: read, not mapped, and only if reading can't wait. */
-	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || index >= rec->nqueues)
-		return -ENODATA;
-	if (pread(fd, &r, sizeof(r), rec->mmap_offset + rec->mmap_size / rec->nqueues * index) !=
-	    sizeof(r))
+	if (!is_memory(fd) || pread(fd, &r, sizeof(r), part_of(rec, index)) != sizeof(r))
 		return -ENODATA;
 	if (r.version != 1 || r.old_used_idx >= cfg->size)
 		return -ENODATA;

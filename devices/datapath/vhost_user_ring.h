@@ -32,4 +32,12 @@ int vhost_user_ring_pos(const struct mem *mem, const struct vq_cfg *cfg, u32 bas
 int vhost_user_ring_recover(const struct mem *mem, const struct vq_cfg *cfg, u32 index, int fd,
 			    const struct vhost_user_inflight *rec, struct vq_pos *pos);
 
+/* May the place that a back end gives a record of `nqueues` queues be one? */
+bool vhost_user_record_sound(const struct vhost_user_inflight *rec, u32 nqueues);
+
+/* The driver has set queue `index` up anew: what the record says of it, and of at most `queue_size`
+ * descriptors, is no more. */
+void vhost_user_record_forget(int fd, const struct vhost_user_inflight *rec, u32 index, bool packed,
+			      u16 queue_size);
+
 #endif

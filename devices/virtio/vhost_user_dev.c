@@ -195,6 +195,7 @@ static int connect_to(struct offloaded *f, const struct machine_env *env,
 			 (f->type.id == VIRTIO_ID_BLOCK && f->v.nqueues > 1
 				  ? VIRTIO_FEATURE(VIRTIO_BLK_F_MQ)
 				  : 0),
+		.repeatable = f->type.id == VIRTIO_ID_BLOCK,
 		.timeout_ms = opts->timeout_ms,
 		.config_changed = config_changed,
 		.owner = f,

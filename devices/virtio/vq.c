@@ -50,33 +50,50 @@ void *vq_ptr_elsewhere(struct vq *q, u64 gpa, u64 len)
 	return host;
 }
 
-/* The host address of an area, or NULL. */
-static u8 *area(const struct vq *q, u64 gpa, u32 len, u32 align)
+static const struct vq_format *format_of(const struct vq_cfg *cfg)
 {
-	return gpa % align ? NULL : mem_ptr(q->mem, gpa, len);
+	return cfg->packed ? &vq_packed : &vq_split;
+}
+
+/* The host address of an area, or NULL. */
+static void *area(const struct mem *mem, u64 gpa, u32 len, u32 align)
+{
+	return gpa % align ? NULL : mem_ptr(mem, gpa, len);
+}
+
+int vq_find_areas(struct vq_areas *areas, const struct mem *mem, const struct vq_cfg *cfg)
+{
+	u32 len[3], align[3];
+
+	if (!cfg->size || cfg->size > VQ_SIZE_MAX ||
+	    !format_of(cfg)->valid(cfg, vq_pos_initial(cfg->packed)))
+		return -EINVAL;
+	format_of(cfg)->areas(cfg, len, align);
+	areas->desc = area(mem, cfg->desc, len[0], align[0]);
+	areas->driver = area(mem, cfg->driver, len[1], align[1]);
+	areas->device = area(mem, cfg->device, len[2], align[2]);
+	return areas->desc && areas->driver && areas->device ? 0 : -EFAULT;
 }
 
 int vq_start(struct vq *q, const struct mem *mem, const struct vq_cfg *cfg, struct vq_pos pos,
 	     int callfd)
 {
-	const struct vq_format *format = cfg->packed ? &vq_packed : &vq_split;
-	u32 len[3], align[3];
+	struct vq_areas areas;
+	int err = vq_find_areas(&areas, mem, cfg);
 
 	memset(q, 0, sizeof(*q));
 	q->callfd = -1;
-	if (!cfg->size || cfg->size > VQ_SIZE_MAX || !format->valid(cfg, pos) ||
-	    (cfg->inflight && cfg->in_order))
+	if (err)
+		return err;
+	if (!format_of(cfg)->valid(cfg, pos) || (cfg->inflight && cfg->in_order))
 		return -EINVAL;
 
 	q->mem = mem;
 	q->region = &mem->region[0];
 	q->cfg = *cfg;
-	format->areas(cfg, len, align);
-	q->desc = area(q, cfg->desc, len[0], align[0]);
-	q->driver = area(q, cfg->driver, len[1], align[1]);
-	q->device = area(q, cfg->device, len[2], align[2]);
-	if (!q->desc || !q->driver || !q->device)
-		return -EFAULT;
+	q->desc = areas.desc;
+	q->driver = areas.driver;
+	q->device = areas.device;
 	if (cfg->in_order) {
 		q->order = calloc(cfg->size, sizeof(*q->order));
 		if (!q->order)
@@ -88,10 +105,9 @@ int vq_start(struct vq *q, const struct mem *mem, const struct vq_cfg *cfg, stru
 	q->published = pos.used;
 	q->room = cfg->size;
 	q->callfd = callfd;
-	q->format = format;
+	q->format = format_of(cfg);
 	if (cfg->inflight) {
-		int err = vq_record_open(q);
-
+		err = vq_record_open(q);
 		if (err) {
 			q->format = NULL;
 			return err;
@@ -113,6 +129,14 @@ struct vq_pos vq_stop(struct vq *q)
 	}
 	q->format = NULL;
 	return q->pos;
+}
+
+void vq_abandon(struct vq *q)
+{
+	free(q->order);
+	q->order = NULL;
+	vq_record_close(q);
+	q->format = NULL;
 }
 
 /* The number after `seq`. */

@@ -113,6 +113,14 @@ struct vq {
 	struct vq_stats stats;
 };
 
+/* Where the three areas of a ring lie in our memory. */
+struct vq_areas {
+	void *desc, *driver, *device;
+};
+
+/* Find them. Any thread. Returns 0, or -EINVAL or -EFAULT as vq_start(). */
+int vq_find_areas(struct vq_areas *areas, const struct mem *mem, const struct vq_cfg *cfg);
+
 /*
  * Begin at `pos` (vq_pos_initial() for a new ring), where nothing is in flight. `callfd` is the
  * eventfd that calls the driver, or -1: nobody is called. `q` needs no initialisation but must not
@@ -128,6 +136,9 @@ int vq_start(struct vq *q, const struct mem *mem, const struct vq_cfg *cfg, stru
  * unget all before.
  */
 struct vq_pos vq_stop(struct vq *q);
+
+/* End with chains in flight: they stay so, and what was put and not published is not seen. */
+void vq_abandon(struct vq *q);
 
 /*
  * The next available chain; it has at least one segment, and none is empty. Returns 1 and the chain,

@@ -63,28 +63,80 @@ static u32 echo(const struct vq_chain *c)
 	return n;
 }
 
+static void put(struct be_ring *r, const struct vq_chain *c)
+{
+	vq_put(&r->vq, c, echo(c));
+	r->last = c->id;
+}
+
+static void put_held(struct be_ring *r)
+{
+	for (u32 i = 0; i < r->nheld; i++)
+		put(r, &r->held[i].chain);
+	r->nheld = 0;
+}
+
+static bool is_held(struct back_end *be, u8 first)
+{
+	u32 hold = get(&be->hold);
+
+	return hold == BE_HOLD_ALL || (hold == BE_HOLD_EVEN && first % 2 == 0);
+}
+
+static void note_got(struct back_end *be, const struct be_ring *r, u8 first)
+{
+	if (r != &be->ring[0] || be->ngot == BE_GOT_MAX)
+		return;
+	be_set(&be->got[be->ngot], first);
+	be_set(&be->ngot, be->ngot + 1);
+}
+
+static void tell_lie(struct back_end *be, struct be_ring *r)
+{
+	u32 lie = r == &be->ring[0] ? __atomic_exchange_n(&be->lie, 0, __ATOMIC_SEQ_CST) : 0;
+	struct vring_used *used = (struct vring_used *)r->vq.device;
+	struct vring_used_elem *e;
+
+	if (!lie)
+		return;
+	e = &used->ring[r->vq.pos.used % r->vq.cfg.size];
+	*e = (struct vring_used_elem){ lie == BE_LIE_RANGE   ? 0x10000
+				       : lie == BE_LIE_TWICE ? r->last
+							     : r->vq.cfg.size - 1u,
+				       0 };
+	__atomic_store_n(&used->idx, r->vq.pos.used + (lie == BE_LIE_INDEX ? 40000 : 1),
+			 __ATOMIC_SEQ_CST);
+	eventfd_write(r->call, 1);
+}
+
 static void serve(struct back_end *be, struct be_ring *r)
 {
-	struct iovec iov[4];
-	struct vq_chain c = { .iov = iov, .max = 4 };
+	bool lie = false;
 
 	vq_disarm(&r->vq);
+	if (get(&be->hold) == BE_HOLD_NONE)
+		put_held(r);
 	do {
-		for (;;) {
-			bool hold = get(&be->hold) && r->nheld < BE_HELD_MAX;
+		while (r->nheld < BE_HELD_MAX) {
+			struct vq_chain *c = &r->held[r->nheld].chain;
+			u8 first = 0;
 
-			if (hold)
-				r->held[r->nheld].chain =
-					(struct vq_chain){ .iov = r->held[r->nheld].iov, .max = 4 };
-			if (vq_get(&r->vq, hold ? &r->held[r->nheld].chain : &c) <= 0)
+			*c = (struct vq_chain){ .iov = r->held[r->nheld].iov, .max = 4 };
+			if (vq_get(&r->vq, c) <= 0)
 				break;
-			if (hold)
+			if (c->out_len)
+				first = *(const u8 *)c->iov[0].iov_base;
+			note_got(be, r, first);
+			lie |= first == BE_LIE_BEHIND;
+			if (is_held(be, first))
 				r->nheld++;
 			else
-				vq_put(&r->vq, &c, echo(&c));
+				put(r, c);
 		}
 		vq_publish(&r->vq);
-	} while (vq_rearm(&r->vq));
+	} while (r->nheld < BE_HELD_MAX && vq_rearm(&r->vq));
+	if (lie)
+		tell_lie(be, r);
 }
 
 static void ring_start(struct back_end *be, struct be_ring *r)
@@ -113,9 +165,7 @@ static u32 ring_stop(struct back_end *be, struct be_ring *r)
 	bool packed = be->accepted >> VIRTIO_F_RING_PACKED & 1;
 
 	if (r->running) {
-		for (u32 i = 0; i < r->nheld; i++)
-			vq_put(&r->vq, &r->held[i].chain, echo(&r->held[i].chain));
-		r->nheld = 0;
+		put_held(r);
 		pos = vq_stop(&r->vq);
 	}
 	r->running = false;
@@ -215,8 +265,9 @@ static void give_record(struct back_end *be, struct vhost_user_msg *m)
 		if (ftruncate(be->record, RECORD_LEN) < 0)
 			be->record = -1;
 	}
-	m->inflight.mmap_size = RECORD_LEN;
-	m->inflight.mmap_offset = 0;
+	m->inflight.mmap_size = RECORD_LEN + be->record_lie.mmap_size;
+	m->inflight.mmap_offset = be->record_lie.mmap_offset;
+	m->inflight.nqueues += be->record_lie.nqueues;
 	m->fd[0] = be->record;
 	m->nfds = 1;
 	reply(be, m, sizeof(m->inflight));
@@ -301,7 +352,7 @@ static bool handle(struct back_end *be, struct vhost_user_msg *m)
 		r->enabled = m->vring.num;
 		return false;
 	case VHOST_USER_GET_VRING_BASE:
-		m->vring.num = ring_stop(be, r);
+		m->vring.num = ring_stop(be, r) + get(&be->base_off);
 		reply(be, m, sizeof(m->vring));
 		return true;
 	case VHOST_USER_SET_BACKEND_REQ_FD:
@@ -407,6 +458,7 @@ void be_listen(struct back_end *be)
 	for (u32 i = 0; i < BE_QUEUES; i++)
 		be->ring[i].kick = be->ring[i].call = -1;
 	ck_assert_int_eq(unix_address(&addr, be->path), 0);
+	be->ngot = 0;
 	be->listener = unix_listen(&addr, 4);
 	be->stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	ck_assert_int_ge(be->listener, 0);

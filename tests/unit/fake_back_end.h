@@ -19,10 +19,12 @@
 
 #include <pthread.h>
 
-#define BE_QUEUES   4
-#define BE_REQUESTS 64
-#define BE_P(name)  (1ULL << VHOST_USER_PROTOCOL_F_##name)
-#define BE_HELD_MAX 64
+#define BE_QUEUES     4
+#define BE_REQUESTS   64
+#define BE_P(name)    (1ULL << VHOST_USER_PROTOCOL_F_##name)
+#define BE_HELD_MAX   64
+#define BE_GOT_MAX    256
+#define BE_LIE_BEHIND 0x55
 
 /* What it does instead of answering be.bad_request. */
 enum be_bad {
@@ -41,11 +43,28 @@ enum be_bad {
 	BE_BAD_COUNT
 };
 
+/* Which chains it keeps. */
+enum be_hold {
+	BE_HOLD_NONE, /* from the next kick on, also those kept so far are given back */
+	BE_HOLD_ALL,
+	BE_HOLD_EVEN, /* whose first byte is even */
+};
+
+/* What it uses that it was not given. */
+enum be_lie {
+	BE_LIE_NONE,
+	BE_LIE_IDLE,  /* a head that is not in flight */
+	BE_LIE_RANGE, /* a head that no ring has */
+	BE_LIE_TWICE, /* the one used last */
+	BE_LIE_INDEX, /* a used index that is far ahead */
+};
+
 struct be_ring {
 	u32 num, base;
 	u64 desc, avail, used;
 	int kick, call;
 	bool enabled, running;
+	u16 last; /* the head used last */
 	struct vq vq;
 	/* Chains taken and not given back, while be.hold. */
 	struct {
@@ -62,11 +81,16 @@ struct back_end {
 	u64 queue_num, mem_slots;
 	u8 config[VHOST_USER_CONFIG_MAX];
 	u32 config_len;
+	struct vhost_user_inflight record_lie; /* added to where the record is said to be */
 
 	/* At any time, atomically. */
 	u32 bad; /* enum be_bad */
 	u32 bad_request;
-	u32 hold;	       /* keep chains */
+	u32 hold; /* enum be_hold */
+	u32 lie; /* enum be_lie, told once, in queue 0 behind the chain that begins with BE_LIE_BEHIND */
+	u32 base_off;	       /* added to what GET_VRING_BASE says */
+	u32 ngot;	       /* chains got from queue 0 since be_listen() */
+	u32 got[BE_GOT_MAX];   /* their first bytes, in that order */
 	u32 seen[BE_REQUESTS]; /* how often each request came */
 	u32 connections;
 	u64 accepted;  /* features of SET_FEATURES */

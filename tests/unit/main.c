@@ -34,6 +34,7 @@ int main(void)
 	srunner_add_suite(sr, virtio_mmio_suite());
 	srunner_add_suite(sr, rng_suite());
 	srunner_add_suite(sr, vhost_user_suite());
+	srunner_add_suite(sr, vhost_user_relay_suite());
 	srunner_add_suite(sr, image_suite());
 	srunner_add_suite(sr, image_more_suite());
 	srunner_add_suite(sr, image_uring_suite());

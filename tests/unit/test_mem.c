@@ -43,6 +43,15 @@ START_TEST(every_byte_of_a_region_is_reachable)
 	ck_assert_ptr_eq(mem_ptr(&m, END - 1, 1), first + SIZE - 1);
 }
 
+/* Who is handed the file, such as a vhost-user back end, can't make our next touch a SIGBUS. */
+START_TEST(nobody_can_cut_a_region_short)
+{
+	ck_assert_int_lt(ftruncate(m.region[0].fd, 0), 0);
+	ck_assert_int_eq(errno, EPERM);
+	ck_assert_int_lt(fcntl(m.region[0].fd, F_ADD_SEALS, F_SEAL_WRITE), 0);
+	ck_assert_uint_eq(*(u8 *)mem_ptr(&m, RAM, 1), 0);
+}
+
 START_TEST(one_byte_off_a_region_is_not)
 {
 	ck_assert_ptr_null(mem_ptr(&m, RAM - 1, 1));
@@ -351,6 +360,7 @@ Suite *mem_suite(void)
 
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, every_byte_of_a_region_is_reachable);
+	tcase_add_test(t, nobody_can_cut_a_region_short);
 	tcase_add_test(t, one_byte_off_a_region_is_not);
 	tcase_add_test(t, address_plus_length_may_not_wrap);
 	tcase_add_test(t, no_bytes_are_at_an_address_inside_or_at_the_end);

@@ -499,6 +499,126 @@ START_TEST(the_next_back_end_must_offer_as_much)
 	end();
 }
 
+/* It keeps a record, of which the next one does not know. */
+START_TEST(the_next_back_end_must_take_the_record)
+{
+	begin(_i % VDRV_BUSES);
+	be.protocol |= BE_P(INFLIGHT_SHMFD);
+	be_listen(&be);
+	vdrv_plug(&d, create);
+	vdrv_start(&d, ~0ULL);
+	request(0, 1);
+	kill_it();
+	be.protocol &= ~BE_P(INFLIGHT_SHMFD);
+	start_it();
+	wait_until(be_get(&be.connections) >= 3); /* tried again */
+	ck_assert_uint_eq(be_seen(&be, VHOST_USER_SET_FEATURES), 1);
+	ck_assert_ptr_nonnull(strstr(said_text(), "takes no record of requests in flight"));
+	kill_it();
+	be.protocol |= BE_P(INFLIGHT_SHMFD);
+	start_it();
+	request(0, 2);
+	said_forget();
+	end();
+}
+
+/* What was in flight in a queue that is reset while nobody is there must not come again in the next ring. */
+START_TEST(a_queue_that_is_reset_leaves_no_record)
+{
+	u8 record[4096], full[4096];
+	int fd;
+
+	begin(_i); /* not MMIO */
+	be.protocol |= BE_P(INFLIGHT_SHMFD);
+	be_listen(&be);
+	vdrv_plug(&d, create);
+	vdrv_start(&d, ~0ULL);
+	request(0, 1);
+	fd = dup(be.record);
+	memset(full, 0xff, sizeof(full));
+	ck_assert_int_eq(pwrite(fd, full, sizeof(full), 0), sizeof(full));
+	kill_it();
+	vdrv_settle(&d);
+	vdrv_queue_reset(&d, 0);
+	ring_driver_free(&d.q[0].ring);
+	d.q[0].up = false;
+	vdrv_queue_up(&d, 0, 0);
+	ck_assert_int_eq(pread(fd, record, sizeof(record), 0), sizeof(record));
+	for (u32 i = 0; i < 16 + 64 * 16; i++)
+		ck_assert_uint_eq(record[i], 0);
+	ck_assert_int_eq(memcmp(record + 2048, full, 2048), 0); /* the other queue's */
+	close(fd);
+	start_it();
+	request(0, 2);
+	said_forget();
+	end();
+}
+
+START_TEST(a_record_that_can_be_nowhere)
+{
+	static const struct vhost_user_inflight lie[] = {
+		{ .mmap_offset = ~0ULL - 100 },
+		{ .mmap_offset = INT64_MAX },
+		{ .mmap_size = ~0ULL - 8192, .mmap_offset = 16384 },
+		{ .nqueues = (u16)-2 },
+		{ .nqueues = (u16)-1 },
+	};
+
+	begin(VDRV_PCI_MSIX);
+	be.protocol |= BE_P(INFLIGHT_SHMFD);
+	be.record_lie = lie[_i];
+	be_listen(&be);
+	vdrv_plug(&d, create);
+	vdrv_start(&d, ~0ULL);
+	ck_assert_ptr_nonnull(strstr(said_text(), "gives an answer that is none"));
+	ck_assert_uint_eq(be_seen(&be, VHOST_USER_SET_INFLIGHT_FD), 0);
+	said_forget();
+	end();
+}
+
+/* A back end that talks and does not listen. */
+START_TEST(answers_that_nobody_reads)
+{
+	struct vhost_user_msg m = { .hdr = { 99, VHOST_USER_VERSION | VHOST_USER_NEED_REPLY, 0 } };
+
+	plug(_i);
+	vdrv_start(&d, ~0ULL);
+	wait_until(be_seen(&be, VHOST_USER_SET_BACKEND_REQ_FD) == 1);
+	for (u32 i = 0; i < 5000 && !vhost_user_send(be.channel, &m); i++)
+		vdrv_settle(&d);
+	ck_assert_int_eq(vhost_user_send(be.channel, &m), -ECONNRESET);
+	request(0, 1);
+	end();
+}
+
+static u32 times_said(const char *part)
+{
+	u32 n = 0;
+
+	for (const char *p = said_text(); (p = strstr(p, part)); p++)
+		n++;
+	return n;
+}
+
+/* A driver that begins again and again does not fill the log. */
+START_TEST(refusals_are_told_some_times)
+{
+	begin(_i);
+	be.bad = BE_REFUSE;
+	be.bad_request = VHOST_USER_SET_FEATURES;
+	be_listen(&be);
+	vdrv_plug(&d, create);
+	for (u32 i = 0; i < 30; i++) {
+		ck_assert(vdrv_negotiate(&d, ~0ULL));
+		vdrv_driver_ok(&d);
+		ck_assert_uint_eq(vdrv_status(&d) & NEEDS_RESET, NEEDS_RESET);
+		vdrv_reset(&d);
+	}
+	ck_assert_uint_eq(times_said("refuses a request"), 16);
+	said_forget();
+	end();
+}
+
 Suite *vhost_user_suite(void)
 {
 	const int modes = MODES;
@@ -530,6 +650,11 @@ Suite *vhost_user_suite(void)
 	tcase_add_loop_test(tc, with_a_record_the_queues_go_on, 0, VDRV_BUSES);
 	tcase_add_loop_test(tc, a_reset_while_nobody_is_there, 0, modes);
 	tcase_add_loop_test(tc, the_next_back_end_must_offer_as_much, 0, VDRV_BUSES);
+	tcase_add_loop_test(tc, the_next_back_end_must_take_the_record, 0, VDRV_BUSES);
+	tcase_add_loop_test(tc, a_queue_that_is_reset_leaves_no_record, 0, VDRV_MMIO);
+	tcase_add_loop_test(tc, a_record_that_can_be_nowhere, 0, 5);
+	tcase_add_loop_test(tc, answers_that_nobody_reads, 0, modes);
+	tcase_add_loop_test(tc, refusals_are_told_some_times, 0, VDRV_BUSES);
 	suite_add_tcase(s, tc);
 	return s;
 }
