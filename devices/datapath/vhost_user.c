@@ -31,18 +31,15 @@
 #include <assert.h>
 #include <errno.h>
 #include <linux/virtio_config.h>
+#include <linux/virtio_net.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #define TOLD_MAX     16 /* a back end must not fill the log */
+#define MQ	     VIRTIO_FEATURE(VIRTIO_NET_F_MQ)
 #define HAS_PROTOCOL (1ULL << VHOST_USER_F_PROTOCOL_FEATURES)
-
-static struct vhost_user *vu_of(struct datapath *d)
-{
-	return container_of(d, struct vhost_user, path);
-}
 
 /* ---- losing the back end; the lock is held ---- */
 
@@ -185,6 +182,8 @@ static int hand_over(struct vhost_user *vu)
 
 	if (!err)
 		err = set_features(vu);
+	if (!err)
+		err = vhost_user_tell_mtu(vu);
 	if (!err && !vu->has_memory)
 		err = vhost_user_share_memory(&vu->conn, vu->env->mem);
 	if (!err)
@@ -224,8 +223,8 @@ static int tell_ring(struct vhost_user *vu, u32 index, struct vhost_user_addr *a
 		err = vhost_user_tell_fd(c, VHOST_USER_SET_VRING_CALL, index, irq_fd(r->q->call));
 	if (!err)
 		err = vhost_user_tell_fd(c, VHOST_USER_SET_VRING_KICK, index, r->q->kickfd);
-	if (!err && !r->rests)
-		err = enable(vu, index, true);
+	if (!err) /* also if not: the last driver's ring may have been */
+		err = enable(vu, index, !r->rests);
 	if (!err)
 		err = set_status(vu, STATUS_FEATURES_OK | VIRTIO_CONFIG_S_DRIVER_OK);
 	return err;
@@ -272,21 +271,24 @@ int vhost_user_hand_over_all(struct vhost_user *vu)
 
 static u64 vu_features(struct datapath *d, u64 offered)
 {
-	struct vhost_user *vu = vu_of(d);
-	u64 can = offered & (vu->conn.features | vu->o.ours | VIRTIO_FEATURE(VIRTIO_F_RING_RESET));
+	struct vhost_user *vu = vhost_user_of(d);
+	u64 can = offered & ~vu->o.withheld &
+		  (vu->conn.features | vu->o.ours | VIRTIO_FEATURE(VIRTIO_F_RING_RESET));
 
-	vu->offered = can & vu->conn.features;
+	vu->offered = can & vu->conn.features & ~vu->o.ours;
 	return can;
 }
 
 static int vu_prepare(struct datapath *d, u64 features)
 {
-	struct vhost_user *vu = vu_of(d);
+	struct vhost_user *vu = vhost_user_of(d);
 	int err = 0;
 
 	pthread_mutex_lock(&vu->lock);
 	drop_record(vu);
 	vu->features = features;
+	if (vu->o.net) /* 5.1.2: without MQ, queue 2 is the control queue */
+		d->queues = (1ULL << (features & MQ ? vu->o.nqueues : 2)) - 1;
 	vu->prepared = true;
 	vu->given_up = false;
 	if (vhost_user_connected(vu))
@@ -302,7 +304,7 @@ static int vu_prepare(struct datapath *d, u64 features)
 static int vu_start(struct datapath *d, struct virtio_queue *q, const struct vq_cfg *cfg,
 		    struct vq_pos pos)
 {
-	struct vhost_user *vu = vu_of(d);
+	struct vhost_user *vu = vhost_user_of(d);
 	struct vhost_user_ring *r = &vu->ring[q->index];
 	struct vhost_user_addr addr;
 	int err = vhost_user_ring_addr(vu->env->mem, cfg, q->index, &addr);
@@ -343,7 +345,7 @@ static int ring_down(struct vhost_user *vu, u32 index)
 
 static struct vq_pos vu_stop(struct datapath *d, struct virtio_queue *q)
 {
-	struct vhost_user *vu = vu_of(d);
+	struct vhost_user *vu = vhost_user_of(d);
 	struct vhost_user_ring *r = &vu->ring[q->index];
 	struct vq_pos pos;
 
@@ -367,12 +369,12 @@ static struct vq_pos vu_stop(struct datapath *d, struct virtio_queue *q)
 
 u64 vhost_user_features(struct datapath *path)
 {
-	return vu_of(path)->conn.features;
+	return vhost_user_of(path)->conn.features;
 }
 
 void vhost_user_config(struct datapath *path, u8 *config)
 {
-	struct vhost_user *vu = vu_of(path);
+	struct vhost_user *vu = vhost_user_of(path);
 
 	pthread_mutex_lock(&vu->lock);
 	memcpy(config, vu->config, vu->o.config_len);
@@ -381,7 +383,7 @@ void vhost_user_config(struct datapath *path, u8 *config)
 
 void vhost_user_config_written(struct datapath *path, u32 off, const u8 *buf, u32 len, u8 *config)
 {
-	struct vhost_user *vu = vu_of(path);
+	struct vhost_user *vu = vhost_user_of(path);
 	int err = 0;
 
 	pthread_mutex_lock(&vu->lock);
@@ -396,11 +398,8 @@ void vhost_user_config_written(struct datapath *path, u32 off, const u8 *buf, u3
 	pthread_mutex_unlock(&vu->lock);
 }
 
-void vhost_user_enable_queues(struct datapath *path, u32 n)
+void vhost_user_enable(struct vhost_user *vu, u32 n)
 {
-	struct vhost_user *vu = vu_of(path);
-
-	pthread_mutex_lock(&vu->lock);
 	for (u32 i = 0; i < vu->o.nqueues; i++) {
 		struct vhost_user_ring *r = &vu->ring[i];
 
@@ -410,14 +409,13 @@ void vhost_user_enable_queues(struct datapath *path, u32 n)
 		if (r->up)
 			vhost_user_done(vu, enable(vu, i, !r->rests), "enabling a queue");
 	}
-	pthread_mutex_unlock(&vu->lock);
 }
 
 /* ---- making and freeing ---- */
 
 static void vu_destroy(struct datapath *d)
 {
-	struct vhost_user *vu = vu_of(d);
+	struct vhost_user *vu = vhost_user_of(d);
 
 	vhost_user_link_end(vu);
 	drop_record(vu);
@@ -431,6 +429,9 @@ static const struct datapath_ops vu_ops = {
 	.prepare = vu_prepare,
 	.start = vu_start,
 	.stop = vu_stop,
+	.use_pairs = vhost_user_use_pairs,
+	.set_link = vhost_user_set_link,
+	.announce = vhost_user_announce,
 	.destroy = vu_destroy,
 };
 
@@ -450,6 +451,10 @@ int vhost_user_create(struct datapath **path, const struct machine_env *env,
 	vu->env = env;
 	vu->o = *o;
 	vu->record = -1;
+	vu->pairs = 1;
+	vu->link = true;
+	if (o->net)
+		vhost_user_enable(vu, 2);
 	pthread_mutex_init(&vu->lock, NULL);
 	err = vhost_user_link_begin(vu);
 	if (err) {

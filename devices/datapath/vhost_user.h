@@ -23,6 +23,11 @@ struct vhost_user_options {
 	u32 config_len; /* bytes of configuration space that the back end must have; 0: it has none */
 	u64 needs;	/* features that it must have */
 	u64 ours;	/* features that it has no part in */
+	u64 withheld;	/* features that nobody is offered, though it has them */
+	/* A network device: the back end counts its queues in pairs. Without VIRTIO_NET_F_MQ there is one pair,
+	 * and until use_pairs() one works. */
+	bool net;
+	u16 mtu; /* of a network device, as the driver is told; 0: it is not */
 	/* Without a record of its own the used index tells what it has done: it uses chains in order. */
 	bool in_order;
 	u32 timeout_ms; /* for each answer; 0: VHOST_USER_TIMEOUT_MS */
@@ -51,8 +56,5 @@ void vhost_user_config(struct datapath *path, u8 *config);
 /* The driver has written these bytes; in `config`, what the configuration space is then. Any thread that
  * may wait. */
 void vhost_user_config_written(struct datapath *path, u32 off, const u8 *buf, u32 len, u8 *config);
-
-/* Let queues 0 to n - 1 work and the others rest; at first all work. Any thread that may wait. */
-void vhost_user_enable_queues(struct datapath *path, u32 n);
 
 #endif

@@ -45,7 +45,7 @@ struct be_ring {
 	u32 num, base;
 	u64 desc, avail, used;
 	int kick, call;
-	bool enabled, running;
+	bool running;
 	struct vq vq;
 	/* Chains taken and not given back, while be.hold. */
 	struct {
@@ -71,6 +71,9 @@ struct back_end {
 	u32 connections;
 	u64 accepted;  /* features of SET_FEATURES */
 	u32 last_base; /* of SET_VRING_BASE, queue 0 */
+	u32 enabled;   /* bit i: queue i is */
+	u32 mtu;       /* of NET_SET_MTU */
+	u64 rarp;      /* of SEND_RARP */
 	u32 status;
 
 	/* The thread's. */
