@@ -79,7 +79,7 @@ static int parse_peer(const char *word, struct net_config *net)
 	return 0;
 }
 
-/* With datapath=vhost-user a socket is the back end's, wherever it stands. */
+/* With datapath=vhost-user a socket is the back end's, wherever it stands. Without one we start it. */
 static int find_back_end(struct net_config *net)
 {
 	const char *problem = NULL;
@@ -91,13 +91,11 @@ static int find_back_end(struct net_config *net)
 	if (net->peer == NET_BACK_END && net->datapath != NET_VHOST_USER)
 		problem = "datapath= is given twice";
 	else if (net->peer == NET_BACK_END && !net->back_end)
-		problem = "datapath=vhost-user: give socket=PATH, where the back end is";
+		problem = "datapath=vhost-user: give socket=PATH, where the back end is; or, in "
+			  "front of it, tap=NAME, fd=N or user, for a process of minivmm's own";
 	else if (net->back_end && net->peer != NET_BACK_END)
 		problem = "socket=PATH is what the device is connected to, or its back end: give "
 			  "it first, or behind datapath=vhost-user";
-	else if (net->datapath == NET_VHOST_USER && net->peer != NET_BACK_END)
-		problem = "datapath=vhost-user: give socket=PATH, where the back end is, and "
-			  "nothing else that the device is connected to";
 	if (problem) {
 		log_err("--net: %s", problem);
 		return -EINVAL;

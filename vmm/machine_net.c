@@ -4,7 +4,7 @@
  *
  *	virtio-net ── [pcap] ── [rate] ── tap, user, socket
  *	    ├──────── vhost-net ─────────── tap
- *	    └──────── vhost-user ────────── what the back end has
+ *	    └──────── vhost-user ────────── what the back end has: a socket's, or a child (machine_child.c)
  */
 #include "minivmm/datapath.h"
 #include "minivmm/devices.h"
@@ -12,6 +12,7 @@
 #include "minivmm/peer.h"
 #include "minivmm/virtio.h"
 #include "vmm/machine.h"
+#include "vmm/machine_child.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -29,7 +30,7 @@ static int open_peer(struct machine *m, const struct net_config *cfg, u32 npairs
 {
 	const struct peer_tap_options tap = {
 		.name = cfg->peer == NET_TAP ? cfg->target : NULL,
-		.fd = cfg->fd,
+		.fd = { cfg->fd },
 		.npairs = npairs,
 		.mtu = cfg->mtu,
 	};
@@ -92,6 +93,31 @@ static u64 features_off(const struct net_config *cfg)
 	return off;
 }
 
+/* A back end, or a process of our own. */
+static int connect_vhost_user(struct machine *m, const struct device_config *d,
+			      const struct virtio_options *o, u32 npairs, struct peer **peer,
+			      struct datapath **path)
+{
+	struct vhost_user_net_options vu = {
+		.path = d->net.target,
+		.server = d->net.server,
+		.npairs = npairs,
+		.queue_size = o->queue_size ? o->queue_size : VIRTIO_NET_QUEUE_SIZE,
+		.packed = o->packed,
+		.mtu = d->net.mtu,
+	};
+	int err = 0;
+
+	if (d->net.peer != NET_BACK_END)
+		err = machine_child_net(m, d, &vu.process, &vu.mtu);
+	if (err)
+		return err;
+	err = vhost_user_net_create(path, peer, &m->env, &vu);
+	if (err && vu.process)
+		machine_explain_child(vu.process, err);
+	return err;
+}
+
 /* What the device is connected to, and who else moves the frames; NULL: nobody. On success *path is the
  * caller's, and the peer is what it is made with. */
 static int connect_net(struct machine *m, const struct device_config *d,
@@ -99,19 +125,11 @@ static int connect_net(struct machine *m, const struct device_config *d,
 		       struct datapath **path)
 {
 	const struct net_config *cfg = &d->net;
-	const struct vhost_user_net_options vu = {
-		.path = cfg->target,
-		.server = cfg->server,
-		.npairs = npairs,
-		.queue_size = o->queue_size ? o->queue_size : VIRTIO_NET_QUEUE_SIZE,
-		.packed = o->packed,
-		.mtu = cfg->mtu,
-	};
 	int err;
 
 	*path = NULL;
 	if (cfg->datapath == NET_VHOST_USER)
-		return vhost_user_net_create(path, peer, &m->env, &vu);
+		return connect_vhost_user(m, d, o, npairs, peer, path);
 	err = open_peer(m, cfg, npairs, peer);
 	if (err)
 		return err;

@@ -70,7 +70,7 @@ void vhost_user_lose(struct vhost_user *vu, int err)
 		return;
 	vhost_user_link_drop(vu);
 	if (vu->ntold++ < TOLD_MAX)
-		log_warn("socket=%s: the back end %s%s", vu->o.path, vhost_user_conn_why(err),
+		log_warn("%s: the back end %s%s", vu->where, vhost_user_conn_why(err),
 			 err == -ECONNRESET ? "; waiting for the next" : ": disconnected");
 	for (u32 i = 0; i < vu->o.nqueues; i++) {
 		struct vhost_user_ring *r = &vu->ring[i];
@@ -90,8 +90,7 @@ void vhost_user_lose(struct vhost_user *vu, int err)
 int vhost_user_done(struct vhost_user *vu, int err, const char *what)
 {
 	if (err == -EREMOTEIO || err == -ENOSPC)
-		log_warn("socket=%s: %s: the back end %s", vu->o.path, what,
-			 vhost_user_conn_why(err));
+		log_warn("%s: %s: the back end %s", vu->where, what, vhost_user_conn_why(err));
 	else if (err)
 		vhost_user_lose(vu, err);
 	return err;

@@ -11,15 +11,18 @@
 #include "minivmm/datapath.h"
 
 struct machine_env;
+struct vhost_user_process;
 struct vhost_user;
 
 struct vhost_user_options {
 	const char *option; /* "disk": the one that asks for it, for messages */
 	const char *path;   /* of the socket */
-	bool server;	    /* listen there; else connect */
-	u32 nqueues;	    /* it serves queues 0 to nqueues - 1 */
-	u32 queue_num;	    /* how many the back end must have, as it counts them itself */
-	u16 queue_size;	    /* the largest that a queue can be */
+	struct vhost_user_process
+		*process; /* devices.h: in the place of a socket; NULL: there is one */
+	bool server;	  /* listen there; else connect */
+	u32 nqueues;	  /* it serves queues 0 to nqueues - 1 */
+	u32 queue_num;	  /* how many the back end must have, as it counts them itself */
+	u16 queue_size;	  /* the largest that a queue can be */
 	u32 config_len; /* bytes of configuration space that the back end must have; 0: it has none */
 	u64 needs;	/* features that it must have */
 	u64 ours;	/* features that it has no part in */

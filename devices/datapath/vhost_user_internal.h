@@ -31,6 +31,7 @@ struct vhost_user {
 	/* Fixed after creation. */
 	const struct machine_env *env;
 	struct vhost_user_options o;
+	char where[160]; /* the back end is, for messages */
 	struct sockaddr_un addr;
 	int door;		/* server: listens */
 	u64 path_dev, path_ino; /* server: the file that we made; 0: none */

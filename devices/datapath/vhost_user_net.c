@@ -91,7 +91,7 @@ int vhost_user_tell_mtu(struct vhost_user *vu)
 		return 0;
 	err = vhost_user_tell_u64(&vu->conn, VHOST_USER_NET_SET_MTU, vu->o.mtu);
 	if (err == -EREMOTEIO)
-		log_warn("socket=%s: the back end refuses mtu=%u", vu->o.path, vu->o.mtu);
+		log_warn("%s: the back end refuses mtu=%u", vu->where, vu->o.mtu);
 	return err;
 }
 
@@ -184,6 +184,7 @@ int vhost_user_net_create(struct datapath **d, struct peer **peer, const struct 
 	const struct vhost_user_options vu = {
 		.option = "net",
 		.path = o->path,
+		.process = o->process,
 		.server = o->server,
 		.nqueues = 2 * o->npairs,
 		.queue_num = o->npairs,
@@ -213,6 +214,7 @@ int vhost_user_net_create(struct datapath **d, struct peer **peer, const struct 
 		return err;
 	}
 	s->peer.features = vhost_user_features(*d);
+	s->peer.mtu = o->mtu;
 	*peer = &s->peer;
 	return 0;
 }

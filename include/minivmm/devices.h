@@ -111,6 +111,16 @@ struct virtio_net_stats {
 };
 void virtio_net_stats(struct virtio_dev *v, u32 queue, struct virtio_net_stats *s);
 
+/* A vhost-user back end that is made for one device, and made anew when it has gone. It outlives the
+ * device. */
+struct vhost_user_process {
+	const char *name; /* for messages */
+	/* Make it. Returns a socket that is connected to it, or -errno. If it goes before the device is made,
+	 * -ECONNRESET is returned for that, and to say why is the caller's. Main loop's thread, or it does
+	 * not run. */
+	int (*start)(struct vhost_user_process *p);
+};
+
 /*
  * A device of any type, all of whose queues are served by a vhost-user back end: another process, at a UNIX
  * socket. Says itself in the log what is wrong.
@@ -118,11 +128,12 @@ void virtio_net_stats(struct virtio_dev *v, u32 queue, struct virtio_net_stats *
 struct virtio_vhost_user_options {
 	const char *option; /* that asked for it, without the dashes: for messages */
 	u32 id;		    /* VIRTIO_ID_... */
-	const char *path;   /* of the socket; outlives the device */
-	bool server;	    /* listen there, and wait for the back end; else connect */
-	const char *tag;    /* of a file system: its name; NULL: the back end knows it (5.11.4) */
-	u32 config_len;	    /* bytes of configuration space; 0: as the type has */
-	u32 timeout_ms;	    /* for each answer of the back end; 0: some seconds */
+	struct vhost_user_process *process; /* in the place of a socket; NULL: `path` */
+	const char *path;		    /* of the socket; outlives the device */
+	bool server;	 /* listen there, and wait for the back end; else connect */
+	const char *tag; /* of a file system: its name; NULL: the back end knows it (5.11.4) */
+	u32 config_len;	 /* bytes of configuration space; 0: as the type has */
+	u32 timeout_ms;	 /* for each answer of the back end; 0: some seconds */
 };
 int virtio_vhost_user_create(struct virtio_dev **v, const struct machine_env *env,
 			     const struct virtio_options *o,
@@ -145,13 +156,14 @@ int vhost_net_create(struct datapath **d, const struct machine_env *env, struct 
  * after one line in the log.
  */
 struct vhost_user_net_options {
-	const char *path; /* of the socket; outlives the data path */
-	bool server;	  /* listen there, and wait for the back end; else connect */
-	u32 npairs;	  /* of queues */
-	u16 queue_size;	  /* the device's largest */
-	bool packed;	  /* the back end must have packed rings */
-	u16 mtu;	  /* as the driver is told; 0: it is not */
-	u32 timeout_ms;	  /* for each answer of the back end; 0: some seconds */
+	struct vhost_user_process *process; /* in the place of a socket; NULL: `path` */
+	const char *path;		    /* of the socket; outlives the data path */
+	bool server;	/* listen there, and wait for the back end; else connect */
+	u32 npairs;	/* of queues */
+	u16 queue_size; /* the device's largest */
+	bool packed;	/* the back end must have packed rings */
+	u16 mtu;	/* as the driver is told; 0: it is not */
+	u32 timeout_ms; /* for each answer of the back end; 0: some seconds */
 };
 int vhost_user_net_create(struct datapath **d, struct peer **peer, const struct machine_env *env,
 			  const struct vhost_user_net_options *o);

@@ -198,7 +198,14 @@ START_TEST(a_vhost_user_back_end_is_at_a_socket)
 	bad("--net datapath=vhost-user,socket=s,datapath=inproc", "datapath= is given twice");
 	bad("--net datapath=vhost-user,socket=s,tap=t", "'tap' is not one of its settings");
 	bad("--net tap=t,socket=s", "give it first");
-	bad("--net tap=t,datapath=vhost-user,socket=s", "socket=PATH");
+	bad("--net tap=t,datapath=vhost-user,socket=s", "give it first");
+	good("--net tap=t,datapath=vhost-user,queues=4,packed=on"); /* ours */
+	ck_assert_int_eq(net->peer, NET_TAP);
+	ck_assert_uint_eq(net->datapath, NET_VHOST_USER);
+	good("--net user,datapath=vhost-user,hostfwd=tcp::1-:1,restrict=on,mtu=9000");
+	good("--net fd=5,datapath=vhost-user");
+	bad("--net tap=t,datapath=vhost-user,server=on", "server=on is for socket=PATH");
+	bad("--net tap=t,datapath=vhost-user,pcap=f", "pcap= is not for");
 	bad("--net socket=a,datapath=vhost-user,socket=b", "give it first");
 	bad("--net datapath=vhost-user,socket=s,hostfwd=tcp::1-:1", "are for user");
 	bad("--net datapath=vhost-user,socket=s,pcap=f", "pcap= is not for datapath=vhost-user");
