@@ -54,16 +54,17 @@ struct console_config {
 };
 
 /* What a network device is connected to. */
-enum net_peer { NET_TAP, NET_FD, NET_USER, NET_SOCKET };
+enum net_peer { NET_TAP, NET_FD, NET_USER, NET_SOCKET, NET_BACK_END };
 
 struct net_config {
 	enum net_peer peer;
-	const char *target; /* tap: name; socket: path */
+	const char *target; /* tap: name; socket, back end: path */
 	u32 fd;
 	u32 datapath;		    /* enum net_datapath */
-	bool server;		    /* socket */
+	bool server;		    /* socket, back end */
 	bool restricted;	    /* user */
 	struct subopt_list hostfwd; /* user */
+	const char *back_end;	    /* as `socket=`; then it is `target` */
 	const char *id, *pcap;	    /* NULL: none */
 	const char *mac_text;	    /* as given, or NULL */
 	u8 mac[6];
@@ -79,7 +80,7 @@ struct net_config {
 	bool csum, tso, uso, mrg; /* offered if the peer can */
 };
 
-enum net_datapath { NET_INPROC, NET_VHOST_NET };
+enum net_datapath { NET_INPROC, NET_VHOST_NET, NET_VHOST_USER };
 enum net_duplex { NET_DUPLEX_UNKNOWN, NET_DUPLEX_HALF, NET_DUPLEX_FULL };
 
 struct device_config {

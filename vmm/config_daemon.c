@@ -37,17 +37,19 @@ static const char help_text[] =
 	"  --fd N                serve the front end at the other end of this open socket "
 	"instead,\n"
 	"                        and end when it leaves\n"
-	"  --peer tap=NAME|fd=N|user|socket=PATH|null[,SETTING]...\n"
+	"  --peer tap=NAME|fd=N[:N]...|user|socket=PATH|null[,SETTING]...\n"
 	"                        what the network device is connected to: a tap, which is made if\n"
-	"                        it does not exist; an open one; user-mode networking, which "
-	"needs\n"
-	"                        no privileges; a UNIX socket with another minivmm, QEMU or passt\n"
-	"                        at its other end; nobody, who takes everything, for benchmarks.\n"
+	"                        it does not exist; an open one, a descriptor for each pair of\n"
+	"                        queues; user-mode networking, which needs no privileges; a UNIX\n"
+	"                        socket with another minivmm, QEMU or passt at its other end;\n"
+	"                        nobody, who takes everything, for benchmarks.\n"
 	"                        Settings: mtu=N; user: hostfwd=tcp|udp:[HOSTADDR]:PORT-\n"
 	"                        [GUESTADDR]:PORT (several times), restrict=on|off (nothing but\n"
 	"                        that); socket: server=on|off (listen at PATH)\n"
-	"  --file IMAGE[,SETTING]...\n"
-	"                        the disk's raw content. Settings: readonly=on|off, direct=on|off\n"
+	"  --file IMAGE|fd=N[:M][,SETTING]...\n"
+	"                        the disk's raw content, or an open file with it (with direct=on\n"
+	"                        N has O_DIRECT, and M not). Settings: readonly=on|off, "
+	"direct=on|off\n"
 	"                        (past the host's page cache), aio=auto|io_uring|threads,\n"
 	"                        cache=writeback|writethrough, discard=on|off (default on),\n"
 	"                        serial=ID\n"
@@ -126,6 +128,27 @@ static int parse_fd(const char *option, const char *arg, u32 *fd)
 	return 0;
 }
 
+/* fd=N[:N]..., open descriptors: up to `max` of them. */
+static int parse_fds(const char *option, const char *word, u32 *fd, u32 *n, u32 max)
+{
+	const char *rest = word + strlen("fd=");
+	u64 value;
+
+	*n = 0;
+	while (*n < max && number_parse(rest, &value, &rest) == 0 && value >= FD_MIN &&
+	       value <= INT_MAX) {
+		fd[(*n)++] = value;
+		if (!*rest)
+			return 0;
+		if (*rest++ != ':')
+			break;
+	}
+	log_err("--%s %s: give up to %u numbers of open file descriptors, from %d on, such as "
+		"fd=5:6",
+		option, word, max, FD_MIN);
+	return -EINVAL;
+}
+
 static int parse_peer_word(struct daemon_config *cfg, const char *word)
 {
 	if (strcmp(word, "user") == 0) {
@@ -140,7 +163,7 @@ static int parse_peer_word(struct daemon_config *cfg, const char *word)
 		cfg->target = word + 7;
 	} else if (strncmp(word, "fd=", 3) == 0) {
 		cfg->peer = DAEMON_FD;
-		return parse_fd("peer", word + 3, &cfg->peer_fd);
+		return parse_fds("peer", word, cfg->peer_fd, &cfg->npeer_fds, PEER_PAIRS_MAX);
 	} else {
 		log_err("--peer %s: give tap=NAME, fd=N, user, socket=PATH or null", word);
 		return -EINVAL;
@@ -187,6 +210,9 @@ static int parse_file(struct daemon_config *cfg, const char *arg)
 		log_err("--file: give the image's path");
 		return -EINVAL;
 	}
+	if (strncmp(cfg->disk.file, "fd=", 3) == 0 &&
+	    parse_fds("file", cfg->disk.file, cfg->file_fd, &cfg->nfile_fds, 2))
+		return -EINVAL;
 	err = subopts_parse("file", text, file_subopts, cfg);
 	if (!err && cfg->disk.serial && strlen(cfg->disk.serial) > VIRTIO_BLK_ID_BYTES) {
 		log_err("--file: serial=%s: at most %d bytes", cfg->disk.serial,
@@ -294,8 +320,11 @@ static int check(const struct daemon_config *cfg, const bool seen[OPT_COUNT])
 		problem = "--file is for a disk: minivmm device blk";
 	else if (!net && seen[OPT_PEER])
 		problem = "--peer is for a network device: minivmm device net";
-	else if (net && cfg->queues > 1 && cfg->peer != DAEMON_TAP && cfg->peer != DAEMON_NULL)
-		problem = "--queues: only a tap=NAME and null have several pairs of queues";
+	else if (net && cfg->peer == DAEMON_FD && cfg->queues != cfg->npeer_fds)
+		problem = "--peer fd=N[:N]...: give as many descriptors as --queues has pairs";
+	else if (net && cfg->queues > 1 && cfg->peer != DAEMON_TAP && cfg->peer != DAEMON_FD &&
+		 cfg->peer != DAEMON_NULL)
+		problem = "--queues: only a tap=NAME, fd=N:N and null have several pairs of queues";
 	if (!problem)
 		return 0;
 	log_err("%s", problem);

@@ -6,6 +6,7 @@
 #define VMM_CONFIG_DAEMON_H
 
 #include "minivmm/base.h"
+#include "minivmm/peer.h"
 #include "vmm/config.h"
 
 enum daemon_peer { DAEMON_TAP, DAEMON_FD, DAEMON_USER, DAEMON_SOCKET, DAEMON_NULL };
@@ -20,12 +21,13 @@ struct daemon_config {
 	/* Of a network device. */
 	enum daemon_peer peer;
 	const char *target; /* tap: name; socket: path */
-	u32 peer_fd;
+	u32 npeer_fds, peer_fd[PEER_PAIRS_MAX]; /* of an open tap, one a pair */
 	bool server, restricted;
 	struct subopt_list hostfwd;
 	u32 mtu;
 
 	struct disk_config disk;
+	u32 nfile_fds, file_fd[2]; /* its image is open; see image.h */
 
 	/* Owned: what the strings above are cut from. */
 	char *peer_text, *file_text;

@@ -79,21 +79,24 @@ struct device_config *config_add_device(struct config *cfg, const char *option, 
 /* The image is ours, or a back end's. */
 static int check_image(const char *arg, const struct disk_config *disk)
 {
-	if (disk->datapath == DISK_VHOST_USER) {
-		if (disk->socket && !disk->file && !disk->serial && !disk->readonly &&
-		    !disk->direct && !disk->aio && !disk->writethrough && disk->discard)
+	if (disk->datapath == DISK_VHOST_USER && disk->socket) {
+		if (!disk->file && !disk->serial && !disk->readonly && !disk->direct &&
+		    !disk->aio && !disk->writethrough && disk->discard)
 			return 0;
-		log_err("--disk %s: give socket=PATH; the image and what concerns it are the back "
+		log_err("--disk %s: with socket=PATH, the image and what concerns it are the back "
 			"end's to know",
 			arg);
 		return -EINVAL;
 	}
 	if (disk->socket || disk->server) {
-		log_err("--disk %s: socket= and server= are for datapath=vhost-user", arg);
+		log_err("--disk %s: socket= and server= go with datapath=vhost-user and each other",
+			arg);
 		return -EINVAL;
 	}
 	if (!disk->file) {
-		log_err("--disk %s: give file=PATH, the image", arg);
+		log_err("--disk %s: give file=PATH, the image%s", arg,
+			disk->datapath == DISK_VHOST_USER ? ", or socket=PATH, where a back end is"
+							  : "");
 		return -EINVAL;
 	}
 	return 0;

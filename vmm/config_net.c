@@ -21,7 +21,8 @@
 static const struct subopt net_subopts[] = {
 	STRING("id", net.id),
 	STRING("mac", net.mac_text),
-	CHOICE("datapath", net.datapath, "inproc|vhost-net"),
+	STRING("socket", net.back_end),
+	CHOICE("datapath", net.datapath, "inproc|vhost-net|vhost-user"),
 	{ .name = "queues", .type = SUBOPT_NUMBER, TO(queues), .min = 1, .max = PEER_PAIRS_MAX },
 	{ .name = "mtu", .type = SUBOPT_NUMBER, TO(net.mtu), .min = MTU_MIN, .max = 65535 },
 	CHOICE("link", net.link_down, "up|down"),
@@ -53,6 +54,9 @@ static int parse_peer(const char *word, struct net_config *net)
 
 	if (strcmp(word, "user") == 0) {
 		net->peer = NET_USER;
+	} else if (strcmp(word, "datapath=vhost-user") == 0) {
+		net->peer = NET_BACK_END;
+		net->datapath = NET_VHOST_USER;
 	} else if (strncmp(word, "tap=", 4) == 0 && word[4]) {
 		net->peer = NET_TAP;
 		net->target = word + 4;
@@ -68,9 +72,36 @@ static int parse_peer(const char *word, struct net_config *net)
 		}
 		net->fd = n;
 	} else {
-		log_err("--net %s: give tap=NAME, fd=N, user or socket=PATH", word);
+		log_err("--net %s: give tap=NAME, fd=N, user, socket=PATH or datapath=vhost-user",
+			word);
 		return -EINVAL;
 	}
+	return 0;
+}
+
+/* With datapath=vhost-user a socket is the back end's, wherever it stands. Without one we start it. */
+static int find_back_end(struct net_config *net)
+{
+	const char *problem = NULL;
+
+	if (net->datapath == NET_VHOST_USER && net->peer == NET_SOCKET && !net->back_end) {
+		net->peer = NET_BACK_END;
+		net->back_end = net->target;
+	}
+	if (net->peer == NET_BACK_END && net->datapath != NET_VHOST_USER)
+		problem = "datapath= is given twice";
+	else if (net->peer == NET_BACK_END && !net->back_end)
+		problem = "datapath=vhost-user: give socket=PATH, where the back end is; or, in "
+			  "front of it, tap=NAME, fd=N or user, for a process of minivmm's own";
+	else if (net->back_end && net->peer != NET_BACK_END)
+		problem = "socket=PATH is what the device is connected to, or its back end: give "
+			  "it first, or behind datapath=vhost-user";
+	if (problem) {
+		log_err("--net: %s", problem);
+		return -EINVAL;
+	}
+	if (net->back_end)
+		net->target = net->back_end;
 	return 0;
 }
 
@@ -175,11 +206,13 @@ static int check_peer(const struct device_config *d)
 {
 	const struct net_config *net = &d->net;
 
-	if (d->queues > 1 && net->peer != NET_TAP) {
-		log_err("--net: queues=%u: only a tap=NAME has several pairs of queues", d->queues);
+	if (d->queues > 1 && net->peer != NET_TAP && net->peer != NET_BACK_END) {
+		log_err("--net: queues=%u: only a tap=NAME and a vhost-user back end have several "
+			"pairs of queues",
+			d->queues);
 		return -EINVAL;
 	}
-	if (net->server && net->peer != NET_SOCKET) {
+	if (net->server && net->peer != NET_SOCKET && net->peer != NET_BACK_END) {
 		log_err("--net: server=on is for socket=PATH");
 		return -EINVAL;
 	}
@@ -198,9 +231,10 @@ static int check_peer(const struct device_config *d)
 	return 0;
 }
 
-/* The kernel moves the frames: nothing of ours can look at them. */
-static int check_vhost_net(const struct device_config *d)
+/* The kernel or another process moves the frames: nothing of ours can look at them. */
+static int check_datapath(const struct device_config *d)
 {
+	static const char *const name[] = { "inproc", "vhost-net", "vhost-user" };
 	const struct net_config *net = &d->net;
 	const struct {
 		bool given;
@@ -211,25 +245,24 @@ static int check_vhost_net(const struct device_config *d)
 		{ net->poll_us, "poll-us=" },
 	};
 
-	if (net->datapath != NET_VHOST_NET)
+	if (net->datapath == NET_INPROC)
 		return 0;
-	if (net->peer != NET_TAP && net->peer != NET_FD) {
+	if (net->datapath == NET_VHOST_NET && net->peer != NET_TAP && net->peer != NET_FD) {
 		log_err("--net: datapath=vhost-net is for tap=NAME or fd=N; with user and "
 			"socket=PATH "
 			"use datapath=inproc");
 		return -EINVAL;
 	}
-	if (d->packed) {
+	if (net->datapath == NET_VHOST_NET && d->packed) {
 		log_err("--net: packed=on: vhost-net has no packed rings; use packed=off, or "
 			"datapath=inproc");
 		return -EINVAL;
 	}
 	for (u32 i = 0; i < ARRAY_SIZE(ours); i++) {
 		if (ours[i].given) {
-			log_err("--net: %s is not for datapath=vhost-net, where the kernel moves "
-				"the "
-				"frames; use datapath=inproc",
-				ours[i].name);
+			log_err("--net: %s is not for datapath=%s, where minivmm does not see "
+				"the frames; use datapath=inproc",
+				ours[i].name, name[net->datapath]);
 			return -EINVAL;
 		}
 	}
@@ -258,9 +291,11 @@ int config_net(struct config *cfg, const char *arg)
 	if (!err)
 		err = subopts_parse("net", text, net_subopts, d);
 	if (!err)
+		err = find_back_end(&d->net);
+	if (!err)
 		err = check_peer(d);
 	if (!err)
-		err = check_vhost_net(d);
+		err = check_datapath(d);
 	if (!err)
 		err = set_mac(&d->net, count_nets(cfg) - 1);
 	return err ? err : check_unique(cfg, &d->net);

@@ -22,6 +22,7 @@
 #include "minivmm/devices.h"
 #include "minivmm/log.h"
 #include "vmm/footprint.h"
+#include "vmm/machine_child.h"
 #include "vmm/vcpu.h"
 
 #include <errno.h>
@@ -340,6 +341,7 @@ static void machine_destroy(struct machine *m)
 		m->devices = d->next;
 		d->ops->destroy(d);
 	}
+	machine_end_children(m);
 	stop_iothreads(m);
 	stream_close(&m->serial);
 	for (u32 i = 0; i < m->nports; i++)

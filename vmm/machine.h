@@ -15,6 +15,7 @@
 
 #include <stdatomic.h>
 
+struct child;
 struct peer;
 struct vcpus;
 struct virtio_dev;
@@ -52,6 +53,7 @@ struct machine {
 		*net[CONFIG_DEVICES_MAX]; /* the network devices, and what they are called */
 	const struct net_config *net_config[CONFIG_DEVICES_MAX];
 	u32 nnets;
+	struct child *children;	   /* newest first (machine_child.c) */
 	struct virtio_dev *window; /* the console on our terminal, or NULL */
 	struct stream *window_stream;
 	u32 niothreads;

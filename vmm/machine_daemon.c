@@ -84,10 +84,10 @@ static void front_end_gone(void *arg)
 {
 	struct daemon *d = arg;
 
-	if (d->cfg->kind == DEVICE_NET)
-		tell_frames(d);
 	if (!d->cfg->socket)
 		loop_quit(d->loop);
+	else if (d->cfg->kind == DEVICE_NET)
+		tell_frames(d);
 }
 
 static int watch_signals(struct daemon *d)
@@ -139,6 +139,8 @@ static int create_disk(struct daemon *d)
 		.readonly = cfg->readonly,
 		.direct = cfg->direct,
 		.aio = cfg->aio,
+		.opened = d->cfg->nfile_fds,
+		.fd = { d->cfg->file_fd[0], d->cfg->nfile_fds > 1 ? (int)d->cfg->file_fd[1] : -1 },
 	};
 	struct virtio_options o = {
 		.packed = d->cfg->packed,
@@ -164,9 +166,8 @@ static int create_disk(struct daemon *d)
 static int open_peer(struct daemon *d, struct peer **p)
 {
 	const struct daemon_config *cfg = d->cfg;
-	const struct peer_tap_options tap = {
+	struct peer_tap_options tap = {
 		.name = cfg->peer == DAEMON_TAP ? cfg->target : NULL,
-		.fd = cfg->peer_fd,
 		.npairs = cfg->queues,
 		.mtu = cfg->mtu,
 	};
@@ -183,6 +184,8 @@ static int open_peer(struct daemon *d, struct peer **p)
 	};
 	int err = -EINVAL;
 
+	for (u32 i = 0; i < cfg->npeer_fds; i++)
+		tap.fd[i] = cfg->peer_fd[i];
 	switch (cfg->peer) {
 	case DAEMON_TAP:
 	case DAEMON_FD:

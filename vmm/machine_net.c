@@ -3,13 +3,16 @@
  * machine_net.c - a network device: what it is connected to, what stands in between, the device.
  *
  *	virtio-net ── [pcap] ── [rate] ── tap, user, socket
- *	    └──────── vhost-net ─────────── tap
+ *	    ├──────── vhost-net ─────────── tap
+ *	    └──────── vhost-user ────────── what the back end has: a socket's, or a child (machine_child.c)
  */
+#include "minivmm/datapath.h"
 #include "minivmm/devices.h"
 #include "minivmm/log.h"
 #include "minivmm/peer.h"
 #include "minivmm/virtio.h"
 #include "vmm/machine.h"
+#include "vmm/machine_child.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -27,7 +30,7 @@ static int open_peer(struct machine *m, const struct net_config *cfg, u32 npairs
 {
 	const struct peer_tap_options tap = {
 		.name = cfg->peer == NET_TAP ? cfg->target : NULL,
-		.fd = cfg->fd,
+		.fd = { cfg->fd },
 		.npairs = npairs,
 		.mtu = cfg->mtu,
 	};
@@ -51,6 +54,8 @@ static int open_peer(struct machine *m, const struct net_config *cfg, u32 npairs
 		return peer_user_open(p, &user);
 	case NET_SOCKET:
 		return peer_socket_open(p, &socket);
+	case NET_BACK_END: /* see connect_net() */
+		break;
 	}
 	return -EINVAL;
 }
@@ -88,18 +93,51 @@ static u64 features_off(const struct net_config *cfg)
 	return off;
 }
 
-/* Have somebody else move the frames, if that is wanted. */
-static int set_path(struct machine *m, const struct net_config *cfg, struct peer *peer,
-		    struct virtio_dev *v)
+/* A back end, or a process of our own. */
+static int connect_vhost_user(struct machine *m, const struct device_config *d,
+			      const struct virtio_options *o, u32 npairs, struct peer **peer,
+			      struct datapath **path)
 {
-	struct datapath *path;
+	struct vhost_user_net_options vu = {
+		.path = d->net.target,
+		.server = d->net.server,
+		.npairs = npairs,
+		.queue_size = o->queue_size ? o->queue_size : VIRTIO_NET_QUEUE_SIZE,
+		.packed = o->packed,
+		.mtu = d->net.mtu,
+	};
+	int err = 0;
+
+	if (d->net.peer != NET_BACK_END)
+		err = machine_child_net(m, d, &vu.process, &vu.mtu);
+	if (err)
+		return err;
+	err = vhost_user_net_create(path, peer, &m->env, &vu);
+	if (err && vu.process)
+		machine_explain_child(vu.process, err);
+	return err;
+}
+
+/* What the device is connected to, and who else moves the frames; NULL: nobody. On success *path is the
+ * caller's, and the peer is what it is made with. */
+static int connect_net(struct machine *m, const struct device_config *d,
+		       const struct virtio_options *o, u32 npairs, struct peer **peer,
+		       struct datapath **path)
+{
+	const struct net_config *cfg = &d->net;
 	int err;
 
-	if (cfg->datapath == NET_INPROC)
-		return 0;
-	err = vhost_net_create(&path, &m->env, peer);
-	if (!err)
-		virtio_set_path(v, path);
+	*path = NULL;
+	if (cfg->datapath == NET_VHOST_USER)
+		return connect_vhost_user(m, d, o, npairs, peer, path);
+	err = open_peer(m, cfg, npairs, peer);
+	if (err)
+		return err;
+	err = decorate(cfg, peer);
+	if (!err && cfg->datapath == NET_VHOST_NET)
+		err = vhost_net_create(path, &m->env, *peer);
+	if (err)
+		peer_destroy(*peer);
 	return err;
 }
 
@@ -118,25 +156,20 @@ int machine_create_net(struct machine *m, const struct device_config *d,
 		.duplex = duplex[cfg->duplex],
 		.features_off = features_off(cfg),
 	};
-	int err = open_peer(m, cfg, net.npairs, &net.peer);
+	struct datapath *path;
+	int err = connect_net(m, d, o, net.npairs, &net.peer, &path);
 
 	if (err) /* it has said why */
 		return err;
-	err = decorate(cfg, &net.peer);
-	if (err) {
-		peer_destroy(net.peer);
-		return err;
-	}
 	memcpy(net.mac, cfg->mac, sizeof(net.mac));
 	net.mtu = cfg->mtu ? cfg->mtu : net.peer->mtu;
 	err = virtio_net_create(v, &m->env, o, &net);
-	if (err)
+	if (err) {
+		datapath_destroy(path);
 		return machine_refused("net", err);
-	err = set_path(m, cfg, net.peer, *v);
-	if (err) { /* it has said why */
-		virtio_destroy(*v);
-		return err;
 	}
+	if (path)
+		virtio_set_path(*v, path);
 	if (cfg->link_down)
 		virtio_net_set_link(*v, false);
 	if (cfg->pcap)

@@ -11,6 +11,7 @@
 #include "minivmm/log.h"
 #include "minivmm/virtio.h"
 #include "vmm/machine.h"
+#include "vmm/machine_child.h"
 
 #include <errno.h>
 #include <linux/virtio_ids.h>
@@ -82,17 +83,23 @@ static int create_disk(struct machine *m, const struct disk_config *cfg,
 }
 
 /* These two say themselves why they can't be made. */
-static int create_vhost_user_disk(struct machine *m, const struct disk_config *cfg,
+static int create_vhost_user_disk(struct machine *m, const struct device_config *d,
 				  const struct virtio_options *o, struct virtio_dev **v)
 {
-	const struct virtio_vhost_user_options vu = {
+	struct virtio_vhost_user_options vu = {
 		.option = "disk",
 		.id = VIRTIO_ID_BLOCK,
-		.path = cfg->socket,
-		.server = cfg->server,
+		.path = d->disk.socket,
+		.server = d->disk.server,
 	};
+	int err = vu.path ? 0 : machine_child_disk(m, d, &vu.process);
 
-	return virtio_vhost_user_create(v, &m->env, o, &vu);
+	if (err)
+		return err;
+	err = virtio_vhost_user_create(v, &m->env, o, &vu);
+	if (err && vu.process)
+		machine_explain_child(vu.process, err);
+	return err;
 }
 
 static int create_vhost_user(struct machine *m, const struct vhost_user_config *cfg,
@@ -137,7 +144,7 @@ static int create(struct machine *m, const struct device_config *d, struct strea
 	switch (d->kind) {
 	case DEVICE_DISK:
 		if (d->disk.datapath == DISK_VHOST_USER)
-			return create_vhost_user_disk(m, &d->disk, o, v);
+			return create_vhost_user_disk(m, d, o, v);
 		return create_disk(m, &d->disk, o, v);
 	case DEVICE_CONSOLE:
 		return create_console(m, &d->console, stream, o, v);

@@ -134,6 +134,38 @@ static int open_file(struct image *img)
 	return img->fd_cached < 0 ? open_failed(img, errno) : 0;
 }
 
+/* Is it what the options say? */
+static int check_opened(struct image *img)
+{
+	int flags = fcntl(img->fd, F_GETFL), access = flags & O_ACCMODE;
+	struct stat st;
+
+	if (flags < 0 || fstat(img->fd, &st) < 0)
+		return open_failed(img, errno);
+	img->blkdev = S_ISBLK(st.st_mode);
+	if (!S_ISREG(st.st_mode) && !img->blkdev) {
+		log_err("%s: is no file or block device", img->path);
+		return -EINVAL;
+	}
+	if (access == O_WRONLY || (access == O_RDONLY && !img->readonly)) {
+		log_err("%s: is not open for %s", img->path,
+			access == O_WRONLY ? "reading" : "writing; give readonly=on");
+		return -EACCES;
+	}
+	if (!(flags & O_DIRECT) != !img->direct || img->direct != (img->fd_cached >= 0)) {
+		log_err("%s: with direct=on give fd=N:M, N open with O_DIRECT and M without; else "
+			"one fd=N without",
+			img->path);
+		return -EINVAL;
+	}
+	fcntl(img->fd, F_SETFD, FD_CLOEXEC);
+	if (!img->direct)
+		img->fd_cached = img->fd;
+	else
+		fcntl(img->fd_cached, F_SETFD, FD_CLOEXEC);
+	return 0;
+}
+
 static int measure(struct image *img)
 {
 	struct stat st;
@@ -273,15 +305,16 @@ static int map_zeroes(struct image *img)
 
 int image_open(struct image **out, const struct image_options *o)
 {
-	static int (*const stages[])(struct image *) = {
-		open_file, measure, find_units, choose_aio, map_zeroes,
+	int (*const stages[])(struct image *) = {
+		o->opened ? check_opened : open_file, measure, find_units, choose_aio, map_zeroes,
 	};
 	struct image *img = calloc(1, sizeof(*img));
 	int err = 0;
 
 	if (!img)
 		return -ENOMEM;
-	img->fd = img->fd_cached = -1;
+	img->fd = o->opened ? o->fd[0] : -1;
+	img->fd_cached = o->opened ? o->fd[1] : -1;
 	img->readonly = o->readonly;
 	img->direct = o->direct;
 	img->aio = o->aio;
@@ -314,6 +347,12 @@ void image_close(struct image *img)
 		close(img->fd);
 	free(img->path);
 	free(img);
+}
+
+void image_fds(const struct image *img, int fd[2])
+{
+	fd[0] = img->fd;
+	fd[1] = img->direct ? img->fd_cached : -1;
 }
 
 u64 image_size(const struct image *img)

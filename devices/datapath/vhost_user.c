@@ -32,22 +32,19 @@
 #include <assert.h>
 #include <errno.h>
 #include <linux/virtio_config.h>
+#include <linux/virtio_net.h>
 #include <linux/virtio_ring.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#define MQ	     VIRTIO_FEATURE(VIRTIO_NET_F_MQ)
 #define HAS_PROTOCOL (1ULL << VHOST_USER_F_PROTOCOL_FEATURES)
 
 /* With the relay: what is between the driver and us alone, and what neither can have. */
 #define RELAY_OURS VIRTIO_FEATURE(VIRTIO_RING_F_EVENT_IDX)
 #define RELAY_CANT (VIRTIO_FEATURE(VIRTIO_F_RING_PACKED) | VIRTIO_FEATURE(VIRTIO_F_IN_ORDER))
-
-static struct vhost_user *vu_of(struct datapath *d)
-{
-	return container_of(d, struct vhost_user, path);
-}
 
 /* ---- losing the back end; the lock is held ---- */
 
@@ -78,7 +75,7 @@ void vhost_user_lose(struct vhost_user *vu, int err)
 		return;
 	vhost_user_link_drop(vu);
 	if (vu->ntold++ < VHOST_USER_TOLD_MAX)
-		log_warn("socket=%s: the back end %s%s", vu->o.path, vhost_user_conn_why(err),
+		log_warn("%s: the back end %s%s", vu->where, vhost_user_conn_why(err),
 			 err == -ECONNRESET ? "; waiting for the next" : ": disconnected");
 	for (u32 i = 0; i < vu->o.nqueues; i++) {
 		struct vhost_user_ring *r = &vu->ring[i];
@@ -103,8 +100,7 @@ int vhost_user_done(struct vhost_user *vu, int err, const char *what)
 	if (err && err != -EREMOTEIO && err != -ENOSPC)
 		vhost_user_lose(vu, err);
 	else if (err && vu->ntold++ < VHOST_USER_TOLD_MAX)
-		log_warn("socket=%s: %s: the back end %s", vu->o.path, what,
-			 vhost_user_conn_why(err));
+		log_warn("%s: %s: the back end %s", vu->where, what, vhost_user_conn_why(err));
 	return err;
 }
 
@@ -208,6 +204,8 @@ static int hand_over(struct vhost_user *vu)
 
 	if (!err)
 		err = set_features(vu);
+	if (!err)
+		err = vhost_user_tell_mtu(vu);
 	if (!err && !vu->has_memory)
 		err = share_memory(vu);
 	if (!err)
@@ -275,8 +273,8 @@ static int tell_ring(struct vhost_user *vu, u32 index, const struct ring_ends *e
 		err = vhost_user_tell_fd(c, VHOST_USER_SET_VRING_CALL, index, ends->call);
 	if (!err)
 		err = vhost_user_tell_fd(c, VHOST_USER_SET_VRING_KICK, index, ends->kick);
-	if (!err && !r->rests)
-		err = enable(vu, index, true);
+	if (!err) /* also if not: the last driver's ring may have been */
+		err = enable(vu, index, !r->rests);
 	if (!err)
 		err = set_status(vu, STATUS_FEATURES_OK | VIRTIO_CONFIG_S_DRIVER_OK);
 	return err;
@@ -324,20 +322,21 @@ int vhost_user_hand_over_all(struct vhost_user *vu)
 
 static u64 vu_features(struct datapath *d, u64 offered)
 {
-	struct vhost_user *vu = vu_of(d);
+	struct vhost_user *vu = vhost_user_of(d);
 	u64 can = vu->conn.features | vu->o.ours | VIRTIO_FEATURE(VIRTIO_F_RING_RESET);
 
 	if (vu->relay)
 		can = (can | RELAY_OURS) & ~RELAY_CANT;
-	vu->offered = offered & can & vu->conn.features;
+	can &= offered & ~vu->o.withheld;
+	vu->offered = can & vu->conn.features & ~vu->o.ours;
 	if (vu->relay)
 		vu->offered &= ~RELAY_OURS;
-	return offered & can;
+	return can;
 }
 
 static int vu_prepare(struct datapath *d, u64 features)
 {
-	struct vhost_user *vu = vu_of(d);
+	struct vhost_user *vu = vhost_user_of(d);
 	int err = 0;
 
 	pthread_mutex_lock(&vu->lock);
@@ -345,6 +344,8 @@ static int vu_prepare(struct datapath *d, u64 features)
 	for (u32 i = 0; i < vu->o.nqueues; i++)
 		vu->ring[i].left = false;
 	vu->features = features;
+	if (vu->o.net) /* 5.1.2: without MQ, queue 2 is the control queue */
+		d->queues = (1ULL << (features & MQ ? vu->o.nqueues : 2)) - 1;
 	vu->prepared = true;
 	vu->given_up = false;
 	if (vhost_user_connected(vu))
@@ -369,7 +370,7 @@ static int check_ring(struct vhost_user *vu, struct virtio_queue *q, const struc
 static int vu_start(struct datapath *d, struct virtio_queue *q, const struct vq_cfg *cfg,
 		    struct vq_pos pos)
 {
-	struct vhost_user *vu = vu_of(d);
+	struct vhost_user *vu = vhost_user_of(d);
 	struct vhost_user_ring *r = &vu->ring[q->index];
 	int err = check_ring(vu, q, cfg, pos);
 
@@ -433,7 +434,7 @@ static struct vq_pos final_pos(struct vhost_user *vu, u32 index)
 
 static struct vq_pos vu_stop(struct datapath *d, struct virtio_queue *q)
 {
-	struct vhost_user *vu = vu_of(d);
+	struct vhost_user *vu = vhost_user_of(d);
 	struct vhost_user_ring *r = &vu->ring[q->index];
 	struct vq_pos pos;
 
@@ -456,12 +457,12 @@ static struct vq_pos vu_stop(struct datapath *d, struct virtio_queue *q)
 
 u64 vhost_user_features(struct datapath *path)
 {
-	return vu_of(path)->conn.features;
+	return vhost_user_of(path)->conn.features;
 }
 
 void vhost_user_config(struct datapath *path, u8 *config)
 {
-	struct vhost_user *vu = vu_of(path);
+	struct vhost_user *vu = vhost_user_of(path);
 
 	pthread_mutex_lock(&vu->lock);
 	memcpy(config, vu->config, vu->o.config_len);
@@ -470,7 +471,7 @@ void vhost_user_config(struct datapath *path, u8 *config)
 
 void vhost_user_config_written(struct datapath *path, u32 off, const u8 *buf, u32 len, u8 *config)
 {
-	struct vhost_user *vu = vu_of(path);
+	struct vhost_user *vu = vhost_user_of(path);
 	int err = 0;
 
 	pthread_mutex_lock(&vu->lock);
@@ -485,11 +486,8 @@ void vhost_user_config_written(struct datapath *path, u32 off, const u8 *buf, u3
 	pthread_mutex_unlock(&vu->lock);
 }
 
-void vhost_user_enable_queues(struct datapath *path, u32 n)
+void vhost_user_enable(struct vhost_user *vu, u32 n)
 {
-	struct vhost_user *vu = vu_of(path);
-
-	pthread_mutex_lock(&vu->lock);
 	for (u32 i = 0; i < vu->o.nqueues; i++) {
 		struct vhost_user_ring *r = &vu->ring[i];
 
@@ -499,14 +497,13 @@ void vhost_user_enable_queues(struct datapath *path, u32 n)
 		if (r->up)
 			vhost_user_done(vu, enable(vu, i, !r->rests), "enabling a queue");
 	}
-	pthread_mutex_unlock(&vu->lock);
 }
 
 /* ---- making and freeing ---- */
 
 static void vu_destroy(struct datapath *d)
 {
-	struct vhost_user *vu = vu_of(d);
+	struct vhost_user *vu = vhost_user_of(d);
 
 	vhost_user_link_end(vu);
 	vhost_user_relay_destroy(vu->relay);
@@ -521,6 +518,9 @@ static const struct datapath_ops vu_ops = {
 	.prepare = vu_prepare,
 	.start = vu_start,
 	.stop = vu_stop,
+	.use_pairs = vhost_user_use_pairs,
+	.set_link = vhost_user_set_link,
+	.announce = vhost_user_announce,
 	.destroy = vu_destroy,
 };
 
@@ -532,19 +532,18 @@ static int choose_relay(struct vhost_user *vu)
 	if (!vu->o.repeatable || vhost_user_has(&vu->conn, VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD))
 		return 0;
 	if (vu->o.needs & RELAY_CANT) {
-		log_warn("socket=%s: the back end keeps no record of the requests in flight: if it "
+		log_warn("%s: the back end keeps no record of the requests in flight: if it "
 			 "goes, the device needs a reset; not so without packed=on",
-			 vu->o.path);
+			 vu->where);
 		return 0;
 	}
 	err = vhost_user_relay_create(&vu->relay, vu->o.nqueues, vu->o.queue_size, vu->fault.fd);
 	if (err)
-		log_err("--%s: socket=%s: %s", vu->o.option, vu->o.path, strerror(-err));
+		log_err("--%s: %s: %s", vu->o.option, vu->where, strerror(-err));
 	else
-		log_info("socket=%s: the back end keeps no record of the requests in flight: they "
-			 "go "
-			 "through a ring of our own, so that none is lost with it",
-			 vu->o.path);
+		log_info("%s: the back end keeps no record of the requests in flight: they "
+			 "go through a ring of our own, so that none is lost with it",
+			 vu->where);
 	return err;
 }
 
@@ -564,6 +563,10 @@ int vhost_user_create(struct datapath **path, const struct machine_env *env,
 	vu->env = env;
 	vu->o = *o;
 	vu->record = -1;
+	vu->pairs = 1;
+	vu->link = true;
+	if (o->net)
+		vhost_user_enable(vu, 2);
 	pthread_mutex_init(&vu->lock, NULL);
 	err = vhost_user_link_begin(vu);
 	if (!err)

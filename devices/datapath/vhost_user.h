@@ -11,18 +11,26 @@
 #include "minivmm/datapath.h"
 
 struct machine_env;
+struct vhost_user_process;
 struct vhost_user;
 
 struct vhost_user_options {
 	const char *option; /* "disk": the one that asks for it, for messages */
 	const char *path;   /* of the socket */
-	bool server;	    /* listen there; else connect */
-	u32 nqueues;	    /* it serves queues 0 to nqueues - 1 */
-	u32 queue_num;	    /* how many the back end must have, as it counts them itself */
-	u16 queue_size;	    /* the largest that a queue can be */
+	struct vhost_user_process
+		*process; /* devices.h: in the place of a socket; NULL: there is one */
+	bool server;	  /* listen there; else connect */
+	u32 nqueues;	  /* it serves queues 0 to nqueues - 1 */
+	u32 queue_num;	  /* how many the back end must have, as it counts them itself */
+	u16 queue_size;	  /* the largest that a queue can be */
 	u32 config_len; /* bytes of configuration space that the back end must have; 0: it has none */
 	u64 needs;	/* features that it must have */
 	u64 ours;	/* features that it has no part in */
+	u64 withheld;	/* features that nobody is offered, though it has them */
+	/* A network device: the back end counts its queues in pairs. Without VIRTIO_NET_F_MQ there is one pair,
+	 * and until use_pairs() one works. */
+	bool net;
+	u16 mtu; /* of a network device, as the driver is told; 0: it is not */
 	/* Without a record of its own the used index tells what it has done: it uses chains in order. */
 	bool in_order;
 	/* A request can be done twice: vhost_user_relay.c says what that means. */
@@ -53,8 +61,5 @@ void vhost_user_config(struct datapath *path, u8 *config);
 /* The driver has written these bytes; in `config`, what the configuration space is then. Any thread that
  * may wait. */
 void vhost_user_config_written(struct datapath *path, u32 off, const u8 *buf, u32 len, u8 *config);
-
-/* Let queues 0 to n - 1 work and the others rest; at first all work. Any thread that may wait. */
-void vhost_user_enable_queues(struct datapath *path, u32 n);
 
 #endif

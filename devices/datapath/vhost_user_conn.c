@@ -21,7 +21,7 @@
 /* What we make use of if it is offered. */
 #define KNOWN                                                                                      \
 	(P(MQ) | P(REPLY_ACK) | P(BACKEND_REQ) | P(CONFIG) | P(INFLIGHT_SHMFD) | P(RESET_DEVICE) | \
-	 P(CONFIGURE_MEM_SLOTS) | P(STATUS))
+	 P(CONFIGURE_MEM_SLOTS) | P(STATUS) | P(RARP) | P(MTU))
 
 #define CONFIG_HEADER offsetof(struct vhost_user_config, data)
 

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * vhost_user_internal.h - what the two files of the data path share.
+ * vhost_user_internal.h - what the files of the data path share.
  *
  *	vhost_user.c		the data path: what a back end is handed, and takes over from another
  *	vhost_user_link.c	which back end there is, and what it says by itself
+ *	vhost_user_net.c	what a network device has besides
  */
 #ifndef DEVICES_DATAPATH_VHOST_USER_INTERNAL_H
 #define DEVICES_DATAPATH_VHOST_USER_INTERNAL_H
@@ -35,6 +36,7 @@ struct vhost_user {
 	/* Fixed after creation. */
 	const struct machine_env *env;
 	struct vhost_user_options o;
+	char where[160]; /* the back end is, for messages */
 	struct sockaddr_un addr;
 	int door;		/* server: listens */
 	u64 path_dev, path_ino; /* server: the file that we made; 0: none */
@@ -61,6 +63,8 @@ struct vhost_user {
 	bool used;		/* this back end has been handed features before */
 	bool has_memory;	/* this back end has the guest's memory */
 	bool given_up;		/* until the driver begins anew: what was in flight is not known */
+	u32 pairs;		/* of a network device: in use */
+	bool link;		/* likewise: it is up */
 	struct virtio_dev *dev; /* once a queue has been started */
 	int record;		/* of what is in flight, or -1 */
 	struct vhost_user_inflight record_at;
@@ -84,6 +88,25 @@ void vhost_user_lose(struct vhost_user *vu, int err);
 /* The end of something that was tried with the back end: a refusal is told, anything else loses it. Returns
  * `err`. */
 int vhost_user_done(struct vhost_user *vu, int err, const char *what);
+
+/* Let queues 0 to n - 1 work and the others rest. */
+void vhost_user_enable(struct vhost_user *vu, u32 n);
+
+static inline struct vhost_user *vhost_user_of(struct datapath *d)
+{
+	return container_of(d, struct vhost_user, path);
+}
+
+/* ---- vhost_user_net.c ---- */
+
+/* As in datapath.h. */
+void vhost_user_use_pairs(struct datapath *d, u32 pairs);
+void vhost_user_set_link(struct datapath *d, bool up);
+void vhost_user_announce(struct datapath *d, const u8 mac[6]);
+
+/* The driver has accepted its features: tell the back end what the driver is told of the MTU. Returns 0, or
+ * an error of the connection's. The lock is held. */
+int vhost_user_tell_mtu(struct vhost_user *vu);
 
 /* ---- vhost_user_link.c ---- */
 

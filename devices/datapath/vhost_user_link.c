@@ -18,6 +18,7 @@
  */
 #include "devices/datapath/vhost_user_internal.h"
 #include "minivmm/device.h"
+#include "minivmm/devices.h"
 #include "minivmm/log.h"
 #include "minivmm/unix_socket.h"
 
@@ -25,6 +26,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -233,22 +235,22 @@ static int check_back_end(struct vhost_user *vu)
 	if (vu->ntold++ >= VHOST_USER_TOLD_MAX)
 		return -EOPNOTSUPP;
 	if (missing)
-		log_err("--%s: socket=%s: the back end does not offer feature bit%s %#llx, which "
+		log_err("--%s: %s: the back end does not offer feature bit%s %#llx, which "
 			"the device needs",
-			vu->o.option, vu->o.path, missing & (missing - 1) ? "s" : "",
+			vu->o.option, vu->where, missing & (missing - 1) ? "s" : "",
 			(unsigned long long)missing);
 	else if (few)
-		log_err("--%s: socket=%s: the back end has %u queues: give queues=%u, or start it "
+		log_err("--%s: %s: the back end has %u queues: give queues=%u, or start it "
 			"with more",
-			vu->o.option, vu->o.path, vu->conn.queue_num, vu->conn.queue_num);
+			vu->o.option, vu->where, vu->conn.queue_num, vu->conn.queue_num);
 	else if (no_config)
-		log_err("--%s: socket=%s: the back end has no configuration space, which the "
+		log_err("--%s: %s: the back end has no configuration space, which the "
 			"device needs",
-			vu->o.option, vu->o.path);
+			vu->o.option, vu->where);
 	else
-		log_err("--%s: socket=%s: the back end takes no record of requests in flight "
+		log_err("--%s: %s: the back end takes no record of requests in flight "
 			"(INFLIGHT_SHMFD), and the last one has left one",
-			vu->o.option, vu->o.path);
+			vu->o.option, vu->where);
 	return -EOPNOTSUPP;
 }
 
@@ -277,7 +279,11 @@ static int dial(struct vhost_user *vu)
 				       .tv_usec = vu->conn.timeout_ms % 1000 * 1000 };
 	int sock, err = 0;
 
-	if (vu->o.server) {
+	if (vu->o.process) {
+		sock = vu->o.process->start(vu->o.process);
+		if (sock < 0)
+			return sock;
+	} else if (vu->o.server) {
 		sock = accept4(vu->door, NULL, NULL, SOCK_CLOEXEC);
 	} else {
 		sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -326,7 +332,7 @@ static void take_up(struct vhost_user *vu, int sock)
 	if (!up)
 		return;
 	if (vu->ntold < VHOST_USER_TOLD_MAX)
-		log_info("socket=%s: the back end is back", vu->o.path);
+		log_info("%s: the back end is back", vu->where);
 	if (vu->o.config_len && vu->o.config_changed)
 		vu->o.config_changed(vu->o.owner, config);
 	tell_link(vu, true);
@@ -444,7 +450,7 @@ static int await(struct vhost_user *vu)
 		vu->path_dev = st.st_dev;
 		vu->path_ino = st.st_ino;
 	}
-	log_info("socket=%s: waiting for the back end to connect", vu->o.path);
+	log_info("%s: waiting for the back end to connect", vu->where);
 	for (u32 ms = 0; ms < WAIT_FIRST_MS && !is_signalled(); ms += WAIT_STEP_MS) {
 		if (poll(&p, 1, WAIT_STEP_MS) > 0)
 			return dial(vu);
@@ -478,8 +484,14 @@ static const char *mend(const struct vhost_user *vu, int err)
 
 int vhost_user_link_begin(struct vhost_user *vu)
 {
-	const char *option = vu->o.option, *path = vu->o.path;
-	int err = unix_address(&vu->addr, path);
+	int err = 0;
+
+	if (vu->o.process) {
+		snprintf(vu->where, sizeof(vu->where), "%s", vu->o.process->name);
+	} else {
+		snprintf(vu->where, sizeof(vu->where), "socket=%s", vu->o.path);
+		err = unix_address(&vu->addr, vu->o.path);
+	}
 
 	vu->conn.sock = vu->door = -1;
 	vu->conn.timeout_ms = vu->o.timeout_ms ? vu->o.timeout_ms : VHOST_USER_TIMEOUT_MS;
@@ -497,14 +509,16 @@ int vhost_user_link_begin(struct vhost_user *vu)
 		err = vu->conn.sock < 0 ? vu->conn.sock : 0;
 	}
 	if (err) {
-		log_err("--%s: socket=%s: %s%s", option, path, strerror(-err), mend(vu, err));
+		log_err("--%s: %s: %s%s", vu->o.option, vu->where, strerror(-err), mend(vu, err));
 		return err;
 	}
 	vu->connected_at = now_ms();
 	err = establish(vu);
+	if (vu->o.process && err == -ECONNRESET)
+		return err; /* why it has gone is known to who has started it */
 	if (err && err != -EOPNOTSUPP)
-		log_err("--%s: socket=%s: the back end %s; does it speak vhost-user, and for this "
+		log_err("--%s: %s: the back end %s; does it speak vhost-user, and for this "
 			"kind of device?",
-			option, path, vhost_user_conn_why(err));
+			vu->o.option, vu->where, vhost_user_conn_why(err));
 	return err;
 }

@@ -41,7 +41,6 @@
 #include <unistd.h>
 
 #define LIBRARY	      "libslirp.so.0"
-#define MTU_DEFAULT   1500
 #define NSEC_PER_MSEC 1000000
 #define BATCH	      64 /* frames taken before the host's sockets have their turn */
 
@@ -519,7 +518,7 @@ int peer_user_open(struct peer **out, const struct peer_user_options *o)
 		return -ENOMEM;
 	}
 	u->peer = (struct peer){ .ops = &user_ops, .npairs = 1, .queue = user_queue };
-	u->peer.mtu = o->mtu ? o->mtu : MTU_DEFAULT;
+	u->peer.mtu = o->mtu ? o->mtu : PEER_USER_MTU;
 	u->queue.peer = &u->peer;
 	u->lf = (struct loop_fd){ .fd = -1, .ready = user_ready };
 	u->pair[0] = u->pair[1] = u->stop = -1;

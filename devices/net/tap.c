@@ -375,7 +375,7 @@ static int open_rest(struct tap *t, u32 npairs)
 }
 
 /* Returns 0, or -errno after a message. */
-static int take_fd(struct tap *t, int fd)
+static int take_fd(struct tap *t, u32 i, int fd)
 {
 	struct ifreq ifr;
 	int flags = fcntl(fd, F_GETFL);
@@ -398,11 +398,26 @@ static int take_fd(struct tap *t, int fd)
 			fd);
 		return -EINVAL;
 	}
-	t->q[0].lf.fd = fd;
+	if (i && strncmp(t->name, ifr.ifr_name, IFNAMSIZ - 1) != 0) {
+		log_err("fd=%d: a queue of another tap, %.*s, not of %s", fd, IFNAMSIZ,
+			ifr.ifr_name, t->name);
+		return -EINVAL;
+	}
+	t->q[i].lf.fd = fd;
+	t->q[i].on = !(ifr.ifr_flags & IFF_DETACH_QUEUE); /* as who had it before has left it */
 	memcpy(t->name, ifr.ifr_name, IFNAMSIZ - 1);
 	fcntl(fd, F_SETFL, flags | O_NONBLOCK);
 	fcntl(fd, F_SETFD, FD_CLOEXEC);
 	return 0;
+}
+
+static int take_fds(struct tap *t, const struct peer_tap_options *o)
+{
+	int err = 0;
+
+	for (u32 i = 0; i < o->npairs && !err; i++)
+		err = take_fd(t, i, o->fd[i]);
+	return err;
 }
 
 /* What every frame looks like from now on, and which offloads there are. */
@@ -497,7 +512,7 @@ int peer_tap_open(struct peer **out, const struct peer_tap_options *o)
 		t->q[i].lf = (struct loop_fd){ .fd = -1, .ready = tap_ready };
 		t->q[i].on = i < o->npairs;
 	}
-	err = o->name ? open_named(t, o, &made) : take_fd(t, o->fd);
+	err = o->name ? open_named(t, o, &made) : take_fds(t, o);
 	if (!err)
 		err = set_up(t, o->mtu, made);
 	if (err) {

@@ -32,7 +32,6 @@
 #include <string.h>
 #include <time.h>
 
-#define QUEUE_SIZE 256
 #define CONFIG(f)  offsetof(struct virtio_net_config, f)
 #define CONFIG_LEN CONFIG(rss_max_key_size)
 #define MTU_MIN	   68 /* 5.1.4.1 */
@@ -128,13 +127,18 @@ static void peer_link_changed(struct peer *peer, bool up)
 void virtio_net_announce(struct virtio_dev *v)
 {
 	struct net *net = net_of(v);
+	bool runs = virtio_status_read(v) & VIRTIO_CONFIG_S_DRIVER_OK;
+	bool itself = virtio_has_feature(v, VIRTIO_NET_F_GUEST_ANNOUNCE);
+	u8 mac[6];
 
 	pthread_mutex_lock(&net->lock);
-	if (virtio_has_feature(v, VIRTIO_NET_F_GUEST_ANNOUNCE) &&
-	    virtio_status_read(v) & VIRTIO_CONFIG_S_DRIVER_OK)
+	if (runs && itself)
 		net->announce = true;
 	tell_status(net);
+	memcpy(mac, net->filter.mac, sizeof(mac));
 	pthread_mutex_unlock(&net->lock);
+	if (runs && !itself && v->path && v->path->ops->announce)
+		v->path->ops->announce(v->path, mac);
 }
 
 int net_set_offloads(struct net *net, u64 offloads)
@@ -584,7 +588,8 @@ int virtio_net_create(struct virtio_dev **v, const struct machine_env *env,
 	assert(!opts->mtu || opts->mtu >= MTU_MIN);
 	assert(!(opts->mac[0] & 1));
 	if (net)
-		err = virtio_dev_init(&net->v, &net_ops, env, o, nqueues, QUEUE_SIZE, CONFIG_LEN);
+		err = virtio_dev_init(&net->v, &net_ops, env, o, nqueues, VIRTIO_NET_QUEUE_SIZE,
+				      CONFIG_LEN);
 	if (err) {
 		free(net);
 		peer_destroy(opts->peer);

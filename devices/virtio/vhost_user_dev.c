@@ -185,6 +185,7 @@ static int connect_to(struct offloaded *f, const struct machine_env *env,
 	const struct vhost_user_options vu = {
 		.option = opts->option,
 		.path = opts->path,
+		.process = opts->process,
 		.server = opts->server,
 		.nqueues = f->v.nqueues,
 		.queue_num = f->v.nqueues,

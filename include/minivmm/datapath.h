@@ -6,6 +6,7 @@
  *	   │ struct vq_cfg, struct vq_pos, kick and call eventfd
  *	data path	inproc		an event loop of ours		devices/datapath/inproc.c
  *			vhost-net	a worker of the kernel's	devices/datapath/vhost_net.c
+ *			vhost-user	another process			devices/datapath/vhost_user.c
  *
  * A ring is four facts: where it lies (cfg), how far both sides are (pos), the eventfd that the driver
  * kicks (q->kickfd) and the one that calls the driver (irq_fd(q->call)). Every data path starts from
@@ -54,6 +55,9 @@ struct datapath_ops {
 	/* Of a network device: the link is up, as at first, or down; then all queues rest, as above. Main
 	 * loop's thread. NULL: it need not know. */
 	void (*set_link)(struct datapath *d, bool up);
+	/* Of a network device: tell the network where `mac` is now, for a driver that can't do so itself
+	 * (5.1.6.5.4). Main loop's thread. NULL: it can't. */
+	void (*announce)(struct datapath *d, const u8 mac[6]);
 	/*
 	 * Mark each page of 4 KiB that is written from now on in `log`, a bit a page by guest physical
 	 * address, `size` bytes, set atomically; NULL: no longer. The log outlives this until then. Returns 0

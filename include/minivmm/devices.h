@@ -84,6 +84,7 @@ struct virtio_net_options {
 	bool rings_only;
 };
 #define VIRTIO_NET_UNKNOWN_SPEED 0xffffffff
+#define VIRTIO_NET_QUEUE_SIZE	 256 /* unless virtio_options.queue_size is set */
 int virtio_net_create(struct virtio_dev **v, const struct machine_env *env,
 		      const struct virtio_options *o, const struct virtio_net_options *net);
 
@@ -96,7 +97,8 @@ void virtio_net_set_link(struct virtio_dev *v, bool up);
  * more. Returns 0 or the peer's error. Main loop's thread. */
 int virtio_net_set_pairs(struct virtio_dev *v, u32 n);
 
-/* Ask the driver to announce itself on the network (5.1.6.5.4), if it can. Main loop's thread. */
+/* Ask the driver to announce itself on the network (5.1.6.5.4); if it can't, a data path that can does it.
+ * Main loop's thread. */
 void virtio_net_announce(struct virtio_dev *v);
 
 /* What queue `queue` (2 * i receives, 2 * i + 1 transmits) has done since creation, in-process. Any thread. */
@@ -109,6 +111,16 @@ struct virtio_net_stats {
 };
 void virtio_net_stats(struct virtio_dev *v, u32 queue, struct virtio_net_stats *s);
 
+/* A vhost-user back end that is made for one device, and made anew when it has gone. It outlives the
+ * device. */
+struct vhost_user_process {
+	const char *name; /* for messages */
+	/* Make it. Returns a socket that is connected to it, or -errno. If it goes before the device is made,
+	 * -ECONNRESET is returned for that, and to say why is the caller's. Main loop's thread, or it does
+	 * not run. */
+	int (*start)(struct vhost_user_process *p);
+};
+
 /*
  * A device of any type, all of whose queues are served by a vhost-user back end: another process, at a UNIX
  * socket. Says itself in the log what is wrong.
@@ -116,11 +128,12 @@ void virtio_net_stats(struct virtio_dev *v, u32 queue, struct virtio_net_stats *
 struct virtio_vhost_user_options {
 	const char *option; /* that asked for it, without the dashes: for messages */
 	u32 id;		    /* VIRTIO_ID_... */
-	const char *path;   /* of the socket; outlives the device */
-	bool server;	    /* listen there, and wait for the back end; else connect */
-	const char *tag;    /* of a file system: its name; NULL: the back end knows it (5.11.4) */
-	u32 config_len;	    /* bytes of configuration space; 0: as the type has */
-	u32 timeout_ms;	    /* for each answer of the back end; 0: some seconds */
+	struct vhost_user_process *process; /* in the place of a socket; NULL: `path` */
+	const char *path;		    /* of the socket; outlives the device */
+	bool server;	 /* listen there, and wait for the back end; else connect */
+	const char *tag; /* of a file system: its name; NULL: the back end knows it (5.11.4) */
+	u32 config_len;	 /* bytes of configuration space; 0: as the type has */
+	u32 timeout_ms;	 /* for each answer of the back end; 0: some seconds */
 };
 int virtio_vhost_user_create(struct virtio_dev **v, const struct machine_env *env,
 			     const struct virtio_options *o,
@@ -135,6 +148,25 @@ void virtio_destroy(struct virtio_dev *v);
  */
 struct datapath;
 int vhost_net_create(struct datapath **d, const struct machine_env *env, struct peer *peer);
+
+/*
+ * The data path by a vhost-user back end, for a network device, and the peer that the device then has: it
+ * stands for what the back end is connected to, has the back end's offloads, and is up while there is one;
+ * frames don't go through it. The peer outlives the data path. For virtio_set_path(). Returns 0, or -errno
+ * after one line in the log.
+ */
+struct vhost_user_net_options {
+	struct vhost_user_process *process; /* in the place of a socket; NULL: `path` */
+	const char *path;		    /* of the socket; outlives the data path */
+	bool server;	/* listen there, and wait for the back end; else connect */
+	u32 npairs;	/* of queues */
+	u16 queue_size; /* the device's largest */
+	bool packed;	/* the back end must have packed rings */
+	u16 mtu;	/* as the driver is told; 0: it is not */
+	u32 timeout_ms; /* for each answer of the back end; 0: some seconds */
+};
+int vhost_user_net_create(struct datapath **d, struct peer **peer, const struct machine_env *env,
+			  const struct vhost_user_net_options *o);
 
 /*
  * Give `v` a transport, which owns it from then on (on error the caller still does): in the lowest

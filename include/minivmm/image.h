@@ -8,7 +8,7 @@
  *	struct image_req      one request in flight, owned by the caller until done() has run
  *
  * An image is locked while it is open, for one writer or many readers, with the open file
- * description lock that QEMU's tools respect too.
+ * description lock that QEMU's tools respect too. Whoever has been given the open file shares the lock.
  *
  * Data that is lost stays lost: once the file has been made shorter, all requests fail, and once a
  * flush has failed, all flushes.
@@ -33,6 +33,10 @@ struct image_options {
 	bool readonly;
 	bool direct; /* O_DIRECT: past the host's page cache */
 	enum image_aio aio;
+	/* It is open already: fd[0] as `readonly` and `direct` say, fd[1] likewise but without O_DIRECT, -1 if not
+	 * direct. They are the image's from now on, also on error; `path` is for messages. */
+	bool opened;
+	int fd[2];
 };
 
 enum image_op { IMAGE_READ, IMAGE_WRITE, IMAGE_FLUSH, IMAGE_DISCARD, IMAGE_WRITE_ZEROES };
@@ -73,6 +77,8 @@ void image_close(struct image *img);
 
 u64 image_size(const struct image *img); /* bytes, when it was opened */
 bool image_readonly(const struct image *img);
+/* The open file, for another process: what image_options.fd is. They stay the image's. */
+void image_fds(const struct image *img, int fd[2]);
 u32 image_block_size(const struct image *img); /* the unit it can be accessed in: 512 to 4096 */
 /* The unit of discard and write-zeroes in bytes; 0: the file system can't discard. */
 u32 image_discard_granularity(const struct image *img);

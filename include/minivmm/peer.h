@@ -180,19 +180,21 @@ static inline void peer_destroy(struct peer *p)
 struct peer_tap_options {
 	const char
 		*name; /* of the interface: taken if it exists, else made, and removed at the end */
-	int fd; /* an open tap instead, if name is NULL; the peer's from now on if it can be used */
+	/* npairs open queues of a tap instead, if name is NULL; the peer's from now on if they can be used */
+	int fd[PEER_PAIRS_MAX];
 	u32 npairs;
 	u16 mtu; /* of one that is made, and at least that of one that exists; 0: any */
 };
 int peer_tap_open(struct peer **out, const struct peer_tap_options *o);
 
+#define PEER_USER_MTU 1500
 /* User-mode networking: libslirp. No privileges needed. */
 struct peer_user_options {
 	/* each "tcp|udp:[HOSTADDR]:HOSTPORT-[GUESTADDR]:GUESTPORT" */
 	const char *const *hostfwd;
 	u32 nhostfwd;
 	bool restricted; /* nothing leaves but what a forward lets in */
-	u16 mtu;	 /* 0: 1500 */
+	u16 mtu;	 /* 0: PEER_USER_MTU */
 };
 int peer_user_open(struct peer **out, const struct peer_user_options *o);
 

@@ -287,6 +287,14 @@ static void give_config(struct back_end *be, struct vhost_user_msg *m)
 	reply(be, m, size);
 }
 
+static void be_enable(struct back_end *be, u32 index, bool on)
+{
+	if (on)
+		__atomic_fetch_or(&be->enabled, 1U << index, __ATOMIC_SEQ_CST);
+	else
+		__atomic_fetch_and(&be->enabled, ~(1U << index), __ATOMIC_SEQ_CST);
+}
+
 /* Returns whether it has been answered. */
 static bool handle(struct back_end *be, struct vhost_user_msg *m)
 {
@@ -349,7 +357,13 @@ static bool handle(struct back_end *be, struct vhost_user_msg *m)
 		ring_start(be, fd_ring);
 		return false;
 	case VHOST_USER_SET_VRING_ENABLE:
-		r->enabled = m->vring.num;
+		be_enable(be, m->vring.index, m->vring.num);
+		return false;
+	case VHOST_USER_NET_SET_MTU:
+		be_set(&be->mtu, m->num);
+		return false;
+	case VHOST_USER_SEND_RARP:
+		__atomic_store_n(&be->rarp, m->num, __ATOMIC_SEQ_CST);
 		return false;
 	case VHOST_USER_GET_VRING_BASE:
 		m->vring.num = ring_stop(be, r) + get(&be->base_off);
@@ -389,6 +403,7 @@ static void hang_up(struct back_end *be)
 	for (u32 i = 0; i < be->mem.nregions; i++)
 		munmap(be->mem.region[i].host, be->mem.region[i].size);
 	be->mem.nregions = 0;
+	be_set(&be->enabled, 0);
 	if (be->sock >= 0)
 		close(be->sock);
 	if (be->channel >= 0)

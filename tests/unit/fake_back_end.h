@@ -95,6 +95,9 @@ struct back_end {
 	u32 connections;
 	u64 accepted;  /* features of SET_FEATURES */
 	u32 last_base; /* of SET_VRING_BASE, queue 0 */
+	u32 enabled;   /* bit i: queue i is */
+	u32 mtu;       /* of NET_SET_MTU */
+	u64 rarp;      /* of SEND_RARP */
 	u32 status;
 
 	/* The thread's. */

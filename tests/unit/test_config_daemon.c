@@ -60,6 +60,15 @@ START_TEST(a_device_is_net_or_blk)
 	ck_assert_str_eq(cfg.disk.file, "a,b");
 	ck_assert(cfg.disk.readonly && cfg.disk.writethrough && cfg.disk.discard);
 	ck_assert_str_eq(cfg.disk.serial, "x");
+	ck_assert_uint_eq(cfg.nfile_fds, 0);
+	good("blk --socket s --file fd=5:6,direct=on");
+	ck_assert_uint_eq(cfg.nfile_fds, 2);
+	ck_assert_uint_eq(cfg.file_fd[0], 5);
+	ck_assert_uint_eq(cfg.file_fd[1], 6);
+	bad("blk --socket s --file fd=5:6:7", "give up to 2 numbers");
+	bad("blk --socket s --file fd=x", "give up to 2 numbers");
+	good("blk --socket s --file ./fd=5");
+	ck_assert_uint_eq(cfg.nfile_fds, 0);
 }
 
 START_TEST(each_device_has_what_it_needs_and_nothing_else)
@@ -83,7 +92,18 @@ START_TEST(the_peer_is_one_there_can_be)
 	ck_assert_uint_eq(cfg.mtu, 9000);
 	ck_assert_uint_eq(cfg.queues, 8);
 	good("net --socket s --peer fd=7");
-	ck_assert_uint_eq(cfg.peer_fd, 7);
+	ck_assert_uint_eq(cfg.peer_fd[0], 7);
+	ck_assert_uint_eq(cfg.npeer_fds, 1);
+	good("net --socket s --peer fd=7:9,mtu=1000 --queues 2");
+	ck_assert_uint_eq(cfg.peer_fd[0], 7);
+	ck_assert_uint_eq(cfg.peer_fd[1], 9);
+	ck_assert_uint_eq(cfg.npeer_fds, 2);
+	bad("net --socket s --peer fd=7:9", "as many descriptors as --queues has pairs");
+	bad("net --socket s --peer fd=7 --queues 2", "as many descriptors as --queues has pairs");
+	bad("net --socket s --peer fd=7:", "give up to 8 numbers of open file descriptors");
+	bad("net --socket s --peer fd=7:2", "from 3 on");
+	bad("net --socket s --peer fd=7,8", "'8' is not one of its settings");
+	bad("net --socket s --peer fd=3:4:5:6:7:8:9:10:11 --queues 8", "give up to 8");
 	good("net --socket s --peer socket=x,server=on");
 	ck_assert(cfg.server);
 	good("net --socket s --peer user,restrict=on,hostfwd=tcp::1-:2,hostfwd=tcp::3-:4");

@@ -84,11 +84,15 @@ START_TEST(a_disk_can_be_a_back_ends)
 	ck_assert_str_eq(d->disk.socket, "s");
 	ck_assert(d->disk.server);
 	ck_assert_uint_eq(d->queues, 2);
-	bad("--disk datapath=vhost-user", "give socket=PATH");
+	good("--disk datapath=vhost-user,file=a,readonly=on,direct=on,queues=3"); /* ours */
+	ck_assert_ptr_null(d->disk.socket);
+	ck_assert_uint_eq(d->disk.datapath, DISK_VHOST_USER);
+	bad("--disk datapath=vhost-user", "give file=PATH, the image, or socket=PATH");
+	bad("--disk datapath=vhost-user,file=a,server=on", "go with datapath=vhost-user and each");
 	bad("--disk datapath=vhost-user,socket=s,file=a", "the back end's to know");
 	bad("--disk datapath=vhost-user,socket=s,readonly=on", "the back end's to know");
-	bad("--disk file=a,socket=s", "are for datapath=vhost-user");
-	bad("--disk file=a,server=on", "are for datapath=vhost-user");
+	bad("--disk file=a,socket=s", "go with datapath=vhost-user");
+	bad("--disk file=a,server=on", "go with datapath=vhost-user");
 	bad("--disk datapath=other,socket=s", "datapath=other");
 }
 

@@ -68,7 +68,8 @@ START_TEST(the_first_word_is_what_it_is_connected_to)
 	good("--net socket=/tmp/a,,b");
 	ck_assert_int_eq(net->peer, NET_SOCKET);
 	ck_assert_str_eq(net->target, "/tmp/a,b");
-	bad("--net slirp", "give tap=NAME, fd=N, user or socket=PATH");
+	bad("--net slirp", "give tap=NAME, fd=N, user, "
+			   "socket=PATH or datapath=vhost-user");
 	bad("--net tap", "give tap=NAME");
 	bad("--net tap=", "give tap=NAME");
 	bad("--net socket=", "give tap=NAME");
@@ -147,9 +148,9 @@ START_TEST(user_takes_several_forwards)
 
 START_TEST(what_fits_to_another_connection_is_refused)
 {
-	bad("--net user,queues=2", "only a tap=NAME has several pairs");
-	bad("--net fd=5,queues=2", "only a tap=NAME has several pairs");
-	bad("--net socket=s,queues=2", "only a tap=NAME has several pairs");
+	bad("--net user,queues=2", "have several pairs of queues");
+	bad("--net fd=5,queues=2", "have several pairs of queues");
+	bad("--net socket=s,queues=2", "have several pairs of queues");
 	good("--net user,queues=1");
 	bad("--net user,server=on", "server=on is for socket=PATH");
 	bad("--net tap=t,hostfwd=tcp::1-:1", "are for user");
@@ -178,6 +179,40 @@ START_TEST(vhost_net_is_for_taps_and_what_the_kernel_can)
 	bad("--net tap=t,datapath=vhost-net,pps=1", "pps= is not for");
 	bad("--net tap=t,datapath=vhost-net,antispoof=on", "antispoof=on is not for");
 	bad("--net fd=5,datapath=vhost-net,poll-us=5", "poll-us= is not for");
+}
+
+START_TEST(a_vhost_user_back_end_is_at_a_socket)
+{
+	good("--net datapath=vhost-user,socket=/tmp/s");
+	ck_assert_int_eq(net->peer, NET_BACK_END);
+	ck_assert_uint_eq(net->datapath, NET_VHOST_USER);
+	ck_assert_str_eq(net->target, "/tmp/s");
+	good("--net socket=/tmp/s,datapath=vhost-user,queues=8,server=on,packed=on,mtu=9000");
+	ck_assert_int_eq(net->peer, NET_BACK_END);
+	ck_assert_str_eq(net->target, "/tmp/s");
+	ck_assert(net->server);
+	good("--net datapath=vhost-user,csum=off,mrg=off,link=down,socket=s,bus=mmio,id=a");
+	bad("--net datapath=vhost-user", "give socket=PATH, where the back end is");
+	bad("--net datapath=vhost-net,tap=t", "give tap=NAME");
+	bad("--net datapath=vhost-user,socket=", "socket= needs a value");
+	bad("--net datapath=vhost-user,socket=s,datapath=inproc", "datapath= is given twice");
+	bad("--net datapath=vhost-user,socket=s,tap=t", "'tap' is not one of its settings");
+	bad("--net tap=t,socket=s", "give it first");
+	bad("--net tap=t,datapath=vhost-user,socket=s", "give it first");
+	good("--net tap=t,datapath=vhost-user,queues=4,packed=on"); /* ours */
+	ck_assert_int_eq(net->peer, NET_TAP);
+	ck_assert_uint_eq(net->datapath, NET_VHOST_USER);
+	good("--net user,datapath=vhost-user,hostfwd=tcp::1-:1,restrict=on,mtu=9000");
+	good("--net fd=5,datapath=vhost-user");
+	bad("--net tap=t,datapath=vhost-user,server=on", "server=on is for socket=PATH");
+	bad("--net tap=t,datapath=vhost-user,pcap=f", "pcap= is not for");
+	bad("--net socket=a,datapath=vhost-user,socket=b", "give it first");
+	bad("--net datapath=vhost-user,socket=s,hostfwd=tcp::1-:1", "are for user");
+	bad("--net datapath=vhost-user,socket=s,pcap=f", "pcap= is not for datapath=vhost-user");
+	bad("--net datapath=vhost-user,socket=s,rate=1M", "rate= is not for");
+	bad("--net datapath=vhost-user,socket=s,pps=1", "pps= is not for");
+	bad("--net datapath=vhost-user,socket=s,antispoof=on", "antispoof=on is not for");
+	bad("--net datapath=vhost-user,socket=s,poll-us=5", "poll-us= is not for");
 }
 
 START_TEST(bad_values_are_named)
@@ -253,6 +288,7 @@ Suite *config_net_suite(void)
 	tcase_add_test(t, user_takes_several_forwards);
 	tcase_add_test(t, what_fits_to_another_connection_is_refused);
 	tcase_add_test(t, vhost_net_is_for_taps_and_what_the_kernel_can);
+	tcase_add_test(t, a_vhost_user_back_end_is_at_a_socket);
 	tcase_add_test(t, bad_values_are_named);
 	tcase_add_test(t, an_address_is_that_of_one_device);
 	tcase_add_test(t, each_device_has_its_own_address_and_name);

@@ -102,6 +102,56 @@ START_TEST(qemus_locks_are_respected_and_respect_ours)
 	close(fd);
 }
 
+/* `fd`, and what is open as `readonly` and `direct` say. Returns as image_open(), which has `fd` then. */
+static int try_fd(struct image **out, int fd, bool readonly, bool direct)
+{
+	struct image_options o = { .path = "fd=9",
+				   .readonly = readonly,
+				   .direct = direct,
+				   .opened = true,
+				   .fd = { fd, -1 } };
+
+	return image_open(out, &o);
+}
+
+/* As a child of ours has it: it has the lock, too, and for as long as it lives. */
+START_TEST(an_open_image_is_handed_on_with_its_lock)
+{
+	struct image *mine, *other;
+	int fd[2];
+
+	ck_assert_int_eq(try_open(&mine, false), 0);
+	image_fds(mine, fd);
+	ck_assert_int_eq(fd[1], -1);
+	ck_assert_int_eq(try_fd(&rig.img, dup(fd[0]), false, false), 0);
+	ck_assert_uint_eq(image_size(rig.img), IMAGE_LEN);
+	expect_silence();
+	image_close(mine);
+	ck_assert_int_eq(try_open(&other, true), -EBUSY);
+	said_forget();
+	image_close(rig.img);
+	ck_assert_int_eq(try_open(&other, false), 0);
+	image_close(other);
+}
+
+START_TEST(an_fd_that_is_no_such_image_is_refused)
+{
+	ck_assert_int_eq(try_fd(&rig.img, open("/dev/null", O_RDWR), false, false), -EINVAL);
+	expect_said("fd=9: is no file or block device");
+	said_forget();
+	ck_assert_int_eq(try_fd(&rig.img, open(rig.path, O_RDONLY), false, false), -EACCES);
+	expect_said("is not open for writing; give readonly=on");
+	said_forget();
+	ck_assert_int_eq(try_fd(&rig.img, open(rig.path, O_WRONLY), true, false), -EACCES);
+	expect_said("is not open for reading");
+	said_forget();
+	ck_assert_int_eq(try_fd(&rig.img, open(rig.path, O_RDWR), false, true), -EINVAL);
+	expect_said("with direct=on give fd=N:M");
+	said_forget();
+	ck_assert_int_eq(try_fd(&rig.img, 1000, false, false), -EBADF);
+	expect_said("fd=9: Bad file descriptor");
+}
+
 START_TEST(without_io_uring_there_are_threads)
 {
 	u8 buf[512] = { 7 };
@@ -275,6 +325,8 @@ Suite *image_more_suite(void)
 	tcase_add_test(t, a_bad_file_is_refused_and_the_fix_told);
 	tcase_add_test(t, an_image_has_one_writer_or_many_readers);
 	tcase_add_test(t, qemus_locks_are_respected_and_respect_ours);
+	tcase_add_test(t, an_open_image_is_handed_on_with_its_lock);
+	tcase_add_test(t, an_fd_that_is_no_such_image_is_refused);
 	tcase_add_test(t, without_io_uring_there_are_threads);
 	tcase_add_test(t, without_a_large_ring_there_are_threads);
 	tcase_add_test(t, what_the_host_leaves_is_asked_for_again);

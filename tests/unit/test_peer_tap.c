@@ -579,7 +579,7 @@ START_TEST(without_privileges_the_way_is_told)
 
 static int try_fd(int fd)
 {
-	const struct peer_tap_options o = { .fd = fd, .npairs = 1 };
+	const struct peer_tap_options o = { .fd = { fd }, .npairs = 1 };
 	struct peer *p = NULL;
 	int err = peer_tap_open(&p, &o);
 

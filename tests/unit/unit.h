@@ -83,6 +83,7 @@ Suite *testdev_suite(void);
 Suite *uart_suite(void);
 Suite *vhost_user_suite(void);
 Suite *vhost_user_relay_suite(void);
+Suite *vhost_user_net_suite(void);
 Suite *vhost_user_server_suite(void);
 Suite *virtio_suite(void);
 Suite *virtio_mmio_suite(void);

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * machine_child.h - devices in processes of their own that minivmm starts itself.
+ *
+ * Threads: the main loop's.
+ */
+#ifndef VMM_MACHINE_CHILD_H
+#define VMM_MACHINE_CHILD_H
+
+#include "minivmm/base.h"
+
+struct device_config;
+struct machine;
+struct vhost_user_process;
+
+/*
+ * The process of the disk or network device `d`, with the image, tap or user-mode network that the device
+ * is to have; not started yet. It is the machine's. In *mtu, that of what the device is connected to. Return
+ * 0, or -errno after a message.
+ */
+int machine_child_disk(struct machine *m, const struct device_config *d,
+		       struct vhost_user_process **p);
+int machine_child_net(struct machine *m, const struct device_config *d,
+		      struct vhost_user_process **p, u16 *mtu);
+
+/* The device could not be made, for `err`: say why if it is the process that has gone without a word. */
+void machine_explain_child(struct vhost_user_process *p, int err);
+
+/* Wait for all of them to end. Their devices are gone. */
+void machine_end_children(struct machine *m);
+
+#endif
