@@ -284,7 +284,8 @@ static struct ring *vring_fd(struct server *s, struct vhost_user_msg *m, int *fd
 
 static int refuse_fd(struct server *s, const struct ring *r, int err)
 {
-	return server_refuse(s, err, "the descriptor for ring %u: %s", r->q->index, strerror(-err));
+	return server_refuse(s, err, "the descriptor for ring %u: %s", r->q->index,
+			     err == -EINVAL ? "it is no eventfd" : strerror(-err));
 }
 
 static int set_vring_kick(struct server *s, struct vhost_user_msg *m)
@@ -323,6 +324,8 @@ static int set_vring_err(struct server *s, struct vhost_user_msg *m)
 
 	if (!r)
 		return -EINVAL;
+	if (fd >= 0 && !ring_is_eventfd(fd))
+		return refuse_fd(s, r, -EINVAL);
 	if (r->errfd >= 0)
 		close(r->errfd);
 	r->errfd = fd;

@@ -103,7 +103,11 @@ void rings_hold(struct server *s);
 /* Stop all rings, and forget all that the front end said. */
 void rings_forget(struct server *s);
 
-/* Put the front end's eventfd in the place of ours; -1: one that nobody listens to. Returns 0 or -errno. */
+/* May a front end have us take `fd` for an eventfd? */
+bool ring_is_eventfd(int fd);
+
+/* Put the front end's eventfd in the place of ours; -1: one that nobody listens to. Returns 0, -EINVAL (it is
+ * none) or -errno. */
 int ring_set_kick(struct ring *r, int fd);
 int ring_set_call(struct ring *r, int fd);
 
