@@ -167,6 +167,8 @@ static int ring_start(struct ring *r)
 		return server_refuse(s, -EFAULT, "ring %u is not in guest memory", r->q->index);
 	err = find_used(r, &cfg);
 	if (!err)
+		err = log_of(r, &cfg);
+	if (!err)
 		err = device_begin(s);
 	if (err)
 		return err;

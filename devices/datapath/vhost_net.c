@@ -36,6 +36,7 @@
 #include "minivmm/log.h"
 #include "minivmm/loop.h"
 #include "minivmm/mem.h"
+#include "minivmm/mem_log.h"
 #include "minivmm/peer.h"
 #include "minivmm/virtio.h"
 
@@ -55,7 +56,6 @@
 
 #define DEVICE	    "/dev/vhost-net"
 #define RINGS_MAX   (2 * PEER_PAIRS_MAX)
-#define LOG_PAGE    4096
 #define FEATURE(b)  VIRTIO_FEATURE(b)
 #define NET_F(name) VIRTIO_FEATURE(VIRTIO_NET_F_##name)
 
@@ -96,7 +96,7 @@ struct vhost_net {
 	u32 pairs;    /* in use */
 	bool link;
 	bool broken; /* by the driver, or by the host: no ring runs before the next driver */
-	void *log;
+	const struct mem_log *log;
 };
 
 static struct vhost_net *net_of(struct datapath *d)
@@ -392,18 +392,10 @@ static struct vq_pos vhost_net_stop(struct datapath *d, struct virtio_queue *q)
 
 /* ---- the log ---- */
 
-/* How many bytes of log the guest's memory needs. */
-static u64 log_size(const struct mem *mem)
-{
-	const struct mem_region *last = &mem->region[mem->nregions - 1];
-
-	return ((last->gpa + last->size) / LOG_PAGE + 7) / 8;
-}
-
 /* Tell the kernel of n->log, or that there is none. */
 static int tell_log(struct vhost_net *n)
 {
-	u64 base = (uintptr_t)n->log;
+	u64 base = n->log ? (uintptr_t)n->log->map : 0;
 	int err = 0;
 
 	for (u32 i = 0; i < n->npairs && !err; i++) {
@@ -419,12 +411,12 @@ static int tell_log(struct vhost_net *n)
 	return err;
 }
 
-static int vhost_net_log_dirty(struct datapath *d, void *log, u64 size)
+static int vhost_net_log_dirty(struct datapath *d, const struct mem_log *log)
 {
 	struct vhost_net *n = net_of(d);
 	int err;
 
-	if (log && size < log_size(n->mem))
+	if (log && !mem_log_covers(log, n->mem))
 		return -EINVAL;
 	pthread_mutex_lock(&n->lock);
 	n->log = log;

@@ -30,6 +30,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <linux/vhost_types.h>
 #include <linux/virtio_config.h>
 #include <stdlib.h>
 #include <string.h>
@@ -72,6 +73,7 @@ void vhost_user_lose(struct vhost_user *vu, int err)
 	if (!vhost_user_connected(vu))
 		return;
 	vhost_user_link_drop(vu);
+	vhost_user_log_lost(vu);
 	if (vu->ntold++ < TOLD_MAX)
 		log_warn("socket=%s: the back end %s%s", vu->o.path, vhost_user_conn_why(err),
 			 err == -ECONNRESET ? "; waiting for the next" : ": disconnected");
@@ -127,12 +129,12 @@ static int set_status(struct vhost_user *vu, u32 status)
 
 static int set_features(struct vhost_user *vu)
 {
-	u64 status,
-		features = (vu->features & vu->conn.features) | (vu->conn.features & HAS_PROTOCOL);
+	u64 status;
 	int err = set_status(vu, VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER);
 
 	if (!err)
-		err = vhost_user_tell_u64(&vu->conn, VHOST_USER_SET_FEATURES, features);
+		err = vhost_user_tell_u64(&vu->conn, VHOST_USER_SET_FEATURES,
+					  vhost_user_accepted(vu));
 	if (!err)
 		err = set_status(vu, STATUS_FEATURES_OK);
 	if (err || !vhost_user_has(&vu->conn, VHOST_USER_PROTOCOL_F_STATUS))
@@ -184,6 +186,8 @@ static int hand_over(struct vhost_user *vu)
 	int err = reset_back_end(vu);
 
 	if (!err)
+		err = vhost_user_share_log(vu);
+	if (!err)
 		err = set_features(vu);
 	if (!err && !vu->has_memory)
 		err = vhost_user_share_memory(&vu->conn, vu->env->mem);
@@ -201,23 +205,29 @@ static int enable(struct vhost_user *vu, u32 index, bool on)
 	return vhost_user_tell_vring(&vu->conn, VHOST_USER_SET_VRING_ENABLE, index, on);
 }
 
+int vhost_user_set_addr(struct vhost_user *vu, struct vhost_user_addr *addr)
+{
+	struct vhost_user_msg m;
+
+	vhost_user_msg_init(&m, VHOST_USER_SET_VRING_ADDR);
+	m.hdr.size = sizeof(m.addr);
+	m.addr = *addr;
+	m.addr.flags = vu->log ? 1 << VHOST_VRING_F_LOG : 0;
+	return vhost_user_tell(&vu->conn, &m);
+}
+
 /* The ring starts with the kick descriptor: it comes last. */
 static int tell_ring(struct vhost_user *vu, u32 index, struct vhost_user_addr *addr)
 {
 	struct vhost_user_ring *r = &vu->ring[index];
 	struct vhost_user_conn *c = &vu->conn;
-	struct vhost_user_msg m;
 	int err = vhost_user_tell_vring(c, VHOST_USER_SET_VRING_NUM, index, r->cfg.size);
 
 	if (!err)
 		err = vhost_user_tell_vring(c, VHOST_USER_SET_VRING_BASE, index,
 					    vhost_user_ring_base(&r->cfg, r->pos));
-	if (!err) {
-		vhost_user_msg_init(&m, VHOST_USER_SET_VRING_ADDR);
-		m.hdr.size = sizeof(m.addr);
-		m.addr = *addr;
-		err = vhost_user_tell(c, &m);
-	}
+	if (!err)
+		err = vhost_user_set_addr(vu, addr);
 	if (!err)
 		err = vhost_user_tell_fd(c, VHOST_USER_SET_VRING_ERR, index, vu->error.fd);
 	if (!err)
@@ -431,6 +441,7 @@ static const struct datapath_ops vu_ops = {
 	.prepare = vu_prepare,
 	.start = vu_start,
 	.stop = vu_stop,
+	.log_dirty = vhost_user_log_dirty,
 	.destroy = vu_destroy,
 };
 

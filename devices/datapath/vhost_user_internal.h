@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * vhost_user_internal.h - what the two files of the data path share.
+ * vhost_user_internal.h - what the files of the data path share.
  *
  *	vhost_user.c		the data path: what a back end is handed, and takes over from another
  *	vhost_user_link.c	which back end there is, and what it says by itself
+ *	vhost_user_log.c	the log of written pages
  */
 #ifndef DEVICES_DATAPATH_VHOST_USER_INTERNAL_H
 #define DEVICES_DATAPATH_VHOST_USER_INTERNAL_H
@@ -54,6 +55,7 @@ struct vhost_user {
 	struct virtio_dev *dev; /* once a queue has been started */
 	int record;		/* of what is in flight, or -1 */
 	struct vhost_user_inflight record_at;
+	const struct mem_log *log; /* written pages are marked there, or NULL */
 	u8 config[VHOST_USER_CONFIG_MAX];
 	struct vhost_user_ring ring[VIRTIO_QUEUES_MAX];
 };
@@ -74,6 +76,24 @@ void vhost_user_lose(struct vhost_user *vu, int err);
 /* The end of something that was tried with the back end: a refusal is told, anything else loses it. Returns
  * `err`. */
 int vhost_user_done(struct vhost_user *vu, int err, const char *what);
+
+/* Tell the back end where a ring lies. */
+int vhost_user_set_addr(struct vhost_user *vu, struct vhost_user_addr *addr);
+
+/* ---- vhost_user_log.c; the lock is held ---- */
+
+/* Tell a back end of the log that there is, before its features; nothing if there is none. Returns 0 or an
+ * error of the connection's. */
+int vhost_user_share_log(struct vhost_user *vu);
+
+/* The features of SET_FEATURES: those that were accepted, and the transport's. */
+u64 vhost_user_accepted(const struct vhost_user *vu);
+
+/* The back end has gone: mark what it may have written and not marked, which are its rings. */
+void vhost_user_log_lost(struct vhost_user *vu);
+
+/* datapath_ops.log_dirty() */
+int vhost_user_log_dirty(struct datapath *d, const struct mem_log *log);
 
 /* ---- vhost_user_link.c ---- */
 

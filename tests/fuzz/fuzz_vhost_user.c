@@ -15,16 +15,19 @@
  * descriptor is left.
  */
 #include "devices/datapath/vhost_user_msg.h"
+#include "minivmm/datapath.h"
 #include "minivmm/devices.h"
 #include "minivmm/irq.h"
 #include "minivmm/loop.h"
 #include "minivmm/mem.h"
+#include "minivmm/mem_log.h"
 #include "minivmm/virtio.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/fuzz_vhost_user_steps.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/vhost_types.h>
 #include <linux/virtio_blk.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_ids.h>
@@ -48,15 +51,17 @@
 #define P(name)	   (1ULL << VHOST_USER_PROTOCOL_F_##name)
 #define F(bit)	   VIRTIO_FEATURE(bit)
 
-#define FEATURES                                                                            \
-	(F(VIRTIO_F_VERSION_1) | F(VIRTIO_F_RING_PACKED) | F(VIRTIO_RING_F_INDIRECT_DESC) | \
-	 F(VIRTIO_RING_F_EVENT_IDX) | F(VIRTIO_BLK_F_MQ) | F(VHOST_USER_F_PROTOCOL_FEATURES))
+#define FEATURES                                                                               \
+	(F(VIRTIO_F_VERSION_1) | F(VIRTIO_F_RING_PACKED) | F(VIRTIO_RING_F_INDIRECT_DESC) |    \
+	 F(VIRTIO_RING_F_EVENT_IDX) | F(VIRTIO_BLK_F_MQ) | F(VHOST_USER_F_PROTOCOL_FEATURES) | \
+	 F(VHOST_F_LOG_ALL))
 #define PROTOCOL                                                                                   \
 	(P(MQ) | P(REPLY_ACK) | P(BACKEND_REQ) | P(CONFIG) | P(INFLIGHT_SHMFD) | P(RESET_DEVICE) | \
-	 P(STATUS))
+	 P(STATUS) | P(LOG_SHMFD))
 
 static struct machine_env env;
 static struct mem mem;
+static struct mem_log dirty;
 static struct loop_fd stopper;
 static struct irq config_irq, call[QUEUES];
 static int listener, kind[KINDS];
@@ -289,6 +294,10 @@ static bool handle(struct vhost_user_msg *m)
 		memset(m->config.data, 'c', m->config.size);
 		answer(m, m->hdr.size);
 		return true;
+	case VHOST_USER_SET_LOG_BASE:
+		vhost_user_close_fds(m);
+		answer(m, 0);
+		return true;
 	case VHOST_USER_GET_INFLIGHT_FD:
 		answer_record(m);
 		return true;
@@ -317,6 +326,7 @@ static u32 fds_of(u32 request)
 	case VHOST_USER_SET_VRING_ERR:
 	case VHOST_USER_SET_BACKEND_REQ_FD:
 	case VHOST_USER_SET_INFLIGHT_FD:
+	case VHOST_USER_SET_LOG_BASE:
 		return 1; /* there is one region of memory */
 	default:
 		return 0;
@@ -408,6 +418,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	(void)argv;
 	mem_init(&mem);
 	must(mem_add_ram(&mem, 0, FUZZ_VU_RAM, false) == 0);
+	must(mem_log_create(&dirty, &mem) == 0);
 	must(irqchip_create(&env.irqchip) == 0);
 	must(loop_create(&env.loop) == 0);
 	stopper = (struct loop_fd){ .fd = eventfd(1, EFD_CLOEXEC), .ready = stop };
@@ -531,6 +542,9 @@ static void act(const struct fuzz_vu_step *s)
 	case FUZZ_VU_RECORD:
 		if (be.record >= 0)
 			(void)!pwrite(be.record, &s->value, sizeof(s->value), s->off % RECORD_LEN);
+		break;
+	case FUZZ_VU_LOG:
+		v->path->ops->log_dirty(v->path, s->arg & 1 ? &dirty : NULL);
 		break;
 	}
 	while (be.channel >= 0 && readable(be.channel)) { /* what it is answered there */

@@ -26,6 +26,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/vhost_types.h>
 #include <linux/virtio_config.h>
 #include <poll.h>
 #include <string.h>
@@ -43,7 +44,7 @@
 #define P(name)	  (1ULL << VHOST_USER_PROTOCOL_F_##name)
 #define PROTOCOL                                                               \
 	(P(MQ) | P(REPLY_ACK) | P(BACKEND_REQ) | P(CONFIG) | P(RESET_DEVICE) | \
-	 P(CONFIGURE_MEM_SLOTS) | P(STATUS))
+	 P(CONFIGURE_MEM_SLOTS) | P(STATUS) | P(LOG_SHMFD))
 #define FDS_SPREAD 256 /* a leak has a number within so many of the lowest free one */
 
 struct daemon {
@@ -192,7 +193,7 @@ static void create(struct daemon *d, bool blk)
 	d->offered = d->v->offered;
 	if (blk)
 		d->offered &= ~VIRTIO_FEATURE(VIRTIO_F_IN_ORDER);
-	d->offered |= 1ULL << VHOST_USER_F_PROTOCOL_FEATURES;
+	d->offered |= 1ULL << VHOST_USER_F_PROTOCOL_FEATURES | 1ULL << VHOST_F_LOG_ALL;
 }
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)

@@ -114,6 +114,7 @@ enum {
 	FUZZ_VU_SHUT_UP, /* close that channel */
 	FUZZ_VU_ERROR,	 /* signal a broken queue */
 	FUZZ_VU_RECORD,	 /* 8 bytes at `off` of the record */
+	FUZZ_VU_LOG,	 /* arg & 1: the machine wants written pages marked, or no longer */
 	FUZZ_VU_STEPS,
 
 	/* What is wrong with an answer, after arg & 15 more good ones. */

@@ -8,6 +8,7 @@
 #include "devices/datapath/vhost_user_msg.h"
 #include "tests/fuzz/fuzz_vhost_user_steps.h"
 
+#include <linux/vhost_types.h>
 #include <linux/virtio_blk.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_ring.h>
@@ -19,6 +20,7 @@
 
 #define RING_SIZE FUZZ_VUS_RING_SIZE
 #define DATA_AT	  0x8000
+#define BASIC	  (F(VIRTIO_F_VERSION_1) | F(VHOST_USER_F_PROTOCOL_FEATURES))
 
 static struct {
 	u8 data[4096];
@@ -132,6 +134,27 @@ static void begin_up(u8 how)
 	in.len = 1;
 }
 
+/* In the file that is not the memory. */
+static void log_pages(void)
+{
+	const struct vhost_user_log l = { .mmap_size = FUZZ_VUS_RAM };
+	const u64 user = FUZZ_VUS_USER + FUZZ_VUS_RING(1);
+	const struct vhost_user_addr a = { .index = 1,
+					   .flags = 1 << VHOST_VRING_F_LOG,
+					   .desc = user,
+					   .avail = user + 0x400,
+					   .used = user + 0x800,
+					   .log = FUZZ_VUS_GPA + FUZZ_VUS_RING(1) + 0x800 };
+
+	message(VHOST_USER_SET_LOG_BASE, 0, FUZZ_FD_SEALABLE, &l, sizeof(l));
+	message(VHOST_USER_SET_LOG_FD, 0, FUZZ_FD_CALL, NULL, 0);
+	message(VHOST_USER_SET_VRING_ADDR, 0, 0, &a, sizeof(a));
+	num(VHOST_USER_SET_FEATURES,
+	    BASIC | F(VHOST_F_LOG_ALL) |
+		    (in.data[0] & FUZZ_VUS_PACKED ? F(VIRTIO_F_RING_PACKED) : 0),
+	    0);
+}
+
 static void up(bool blk, bool packed)
 {
 	char name[32];
@@ -145,6 +168,7 @@ static void up(bool blk, bool packed)
 		STEP(KICK, .which = i);
 	}
 	STEP(RUN);
+	log_pages();
 	if (!packed)
 		STEP(OFFER, .at = FUZZ_VUS_RING(1) + 0x402);
 	STEP(KICK, .which = 1);
@@ -224,7 +248,6 @@ static void config(u32 request)
 	message(request, 0, 0, &c, 12 + 16);
 }
 
-#define BASIC (F(VIRTIO_F_VERSION_1) | F(VHOST_USER_F_PROTOCOL_FEATURES))
 #define ALL_PROTOCOL                                                                               \
 	(P(MQ) | P(REPLY_ACK) | P(CONFIG) | P(RESET_DEVICE) | P(CONFIGURE_MEM_SLOTS) | P(STATUS) | \
 	 P(BACKEND_REQ))
@@ -363,6 +386,7 @@ static void back_ends(void)
 	static const struct fuzz_vu_step life[] = {
 		VU(START),
 		VU(CONFIG, .arg = 1, .off = 32, .value = 1),
+		VU(LOG, .arg = 1),
 		VU(SAY, .arg = VHOST_USER_BACKEND_CONFIG_CHANGE, .value = VHOST_USER_NEED_REPLY),
 		VU(PAUSE, .arg = 1),
 		VU(QUEUE_RESET, .arg = 1),
@@ -370,6 +394,7 @@ static void back_ends(void)
 		VU(ENABLE, .arg = 1),
 		VU(MEMORY, .off = FUZZ_VU_RING(0) + 0x802, .value = 5),
 		VU(START),
+		VU(LOG),
 		VU(ERROR),
 		VU(RUN),
 	};

@@ -15,6 +15,7 @@
 
 #include "devices/datapath/vhost_user_msg.h"
 #include "minivmm/mem.h"
+#include "minivmm/mem_log.h"
 #include "minivmm/vq.h"
 
 #include <pthread.h>
@@ -43,7 +44,8 @@ enum be_bad {
 
 struct be_ring {
 	u32 num, base;
-	u64 desc, avail, used;
+	u64 desc, avail, used, log;
+	u32 flags;
 	int kick, call;
 	bool enabled, running;
 	struct vq vq;
@@ -66,6 +68,7 @@ struct back_end {
 	/* At any time, atomically. */
 	u32 bad; /* enum be_bad */
 	u32 bad_request;
+	u32 bad_times;	       /* once it is not 0 it is counted down, and then be.bad ends */
 	u32 hold;	       /* keep chains */
 	u32 seen[BE_REQUESTS]; /* how often each request came */
 	u32 connections;
@@ -81,6 +84,7 @@ struct back_end {
 	int record; /* a file that stays over connections, as the front end's does */
 	u64 user[MEM_REGIONS_MAX];
 	struct mem mem;
+	struct mem_log log;
 	struct be_ring ring[BE_QUEUES];
 };
 

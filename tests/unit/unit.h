@@ -81,6 +81,7 @@ Suite *stream_unix_suite(void);
 Suite *testdev_suite(void);
 Suite *uart_suite(void);
 Suite *vhost_user_suite(void);
+Suite *vhost_user_log_suite(void);
 Suite *vhost_user_server_suite(void);
 Suite *virtio_suite(void);
 Suite *virtio_mmio_suite(void);
