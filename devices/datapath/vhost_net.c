@@ -19,14 +19,14 @@
  * driver has been told that it is not in use (5.1.6.5.5).
  *
  * What the kernel does not do:
- *  - the packed format; and IN_ORDER before Linux 6.18;
+ *  - the packed format; and IN_ORDER before Linux 6.17;
  *  - filter what is received (5.1.6.5.1 to .3). So CTRL_RX, CTRL_RX_EXTRA and CTRL_VLAN are not offered,
  *    and the driver gets all that the tap has;
  *  - set num_buffers without MRG_RXBUF, before Linux 6.14; drivers do not look at it then.
  * GET_BACKEND_FEATURES is about an IOMMU's translations, which there are none of here.
  *
  * A rule broken by the driver, such as a descriptor that points nowhere, makes the kernel signal the
- * ring's error eventfd, which we watch.
+ * ring's error eventfd, which we watch. It does so, too, when the tap has been deleted and the driver sends.
  *
  * Threads: see datapath.h. `lock` is for those, the control queue's loop, the main loop and the one that
  * watches the errors; a virtio device's config_lock is taken behind it, and nothing else.
@@ -46,6 +46,7 @@
 #include <linux/virtio_config.h>
 #include <linux/virtio_net.h>
 #include <linux/virtio_ring.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -206,7 +207,16 @@ static void vhost_net_set_link(struct datapath *d, bool up)
 	pthread_mutex_unlock(&n->lock);
 }
 
-/* The kernel has found a rule broken in this ring. Loop's thread. */
+/* Has the ring's tap been deleted? Its queue is in an error then. */
+static bool tap_is_gone(const struct ring *r)
+{
+	struct peer *peer = r->net->peer;
+	struct pollfd p = { .fd = peer_fd(peer->queue(peer, r->index / 2)) };
+
+	return poll(&p, 1, 0) == 1 && p.revents & POLLERR;
+}
+
+/* The kernel has found a rule broken in this ring, or can't send any more. Loop's thread. */
 static void error_ready(struct loop_fd *lf, u32 events)
 {
 	struct ring *r = container_of(lf, struct ring, error);
@@ -218,9 +228,13 @@ static void error_ready(struct loop_fd *lf, u32 events)
 	pthread_mutex_lock(&n->lock);
 	/* One from before the ring was stopped is no more: ring_end(). */
 	if (eventfd_read(lf->fd, &count) == 0 && r->q && !n->broken) {
-		snprintf(why, sizeof(why), "queue %u: vhost-net can't serve what is in it",
-			 r->index);
-		virtio_needs_reset(r->q->dev, why);
+		if (tap_is_gone(r)) {
+			virtio_host_failed(r->q->dev, "vhost-net: the tap was deleted");
+		} else {
+			snprintf(why, sizeof(why), "queue %u: vhost-net can't serve what is in it",
+				 r->index);
+			virtio_needs_reset(r->q->dev, why);
+		}
 		take_all_away(n);
 	}
 	pthread_mutex_unlock(&n->lock);

@@ -376,6 +376,23 @@ START_TEST(a_hostile_ring_breaks_the_device_until_its_reset)
 	unplug();
 }
 
+START_TEST(a_tap_that_is_deleted_is_told_of_and_not_the_drivers_fault)
+{
+	needs_vhost();
+	start(VDRV_PCI_MSIX);
+	out_and_in(0, 1);
+	ck_assert_int_eq(system("ip link del t0"), 0);
+	net_send(&n, TX, NULL, net_frame(1, 80), 80, 0);
+	for (u32 i = 0; i < 2000 && !(vdrv_status(&n.d) & VIRTIO_CONFIG_S_NEEDS_RESET); i++) {
+		vdrv_settle(&n.d);
+		usleep(500);
+	}
+	ck_assert(vdrv_status(&n.d) & VIRTIO_CONFIG_S_NEEDS_RESET);
+	expect_said(
+		"the host can't go on, the device needs a reset: vhost-net: the tap was deleted");
+	unplug();
+}
+
 START_TEST(a_used_index_that_the_driver_wrote_is_found)
 {
 	needs_vhost();
@@ -654,6 +671,7 @@ Suite *vhost_net_suite(void)
 	tcase_add_test(t, bad_queues_do_not_start);
 	tcase_add_test(t, a_hostile_ring_breaks_the_device_until_its_reset);
 	tcase_add_test(t, a_used_index_that_the_driver_wrote_is_found);
+	tcase_add_test(t, a_tap_that_is_deleted_is_told_of_and_not_the_drivers_fault);
 	tcase_add_test(t, pairs_are_switched_on_and_off);
 	tcase_add_test(t, a_pair_that_is_off_rests);
 	tcase_add_test(t, without_multiqueue_the_third_queue_is_the_control_queue);
