@@ -51,6 +51,7 @@ int main(void)
 	srunner_add_suite(sr, net_suite());
 	srunner_add_suite(sr, net_rx_suite());
 	srunner_add_suite(sr, net_ctrl_suite());
+	srunner_add_suite(sr, net_link_suite());
 	srunner_add_suite(sr, vhost_net_suite());
 	srunner_add_suite(sr, uart_suite());
 	srunner_add_suite(sr, rtc_suite());

@@ -64,6 +64,7 @@ Suite *mem_suite(void);
 Suite *msix_suite(void);
 Suite *net_suite(void);
 Suite *net_ctrl_suite(void);
+Suite *net_link_suite(void);
 Suite *net_rx_suite(void);
 Suite *pci_suite(void);
 Suite *pcap_suite(void);
