@@ -233,6 +233,19 @@ void *mem_ptr(const struct mem *m, u64 gpa, u64 len)
 	return r ? r->host + (gpa - r->gpa) : NULL;
 }
 
+bool mem_gpa(const struct mem *m, const void *host, u64 *gpa)
+{
+	for (u32 i = 0; i < m->nregions; i++) {
+		const struct mem_region *r = &m->region[i];
+
+		if (range_inside((uintptr_t)host, 1, (uintptr_t)r->host, r->size)) {
+			*gpa = r->gpa + ((const u8 *)host - r->host);
+			return true;
+		}
+	}
+	return false;
+}
+
 u64 mem_size(const struct mem *m)
 {
 	u64 sum = 0;

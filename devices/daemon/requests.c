@@ -15,6 +15,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/vhost_types.h>
 #include <linux/virtio_config.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -23,7 +24,7 @@
 #define PF(name) (1ULL << VHOST_USER_PROTOCOL_F_##name)
 #define PROTOCOL_FEATURES                                                           \
 	(PF(MQ) | PF(REPLY_ACK) | PF(BACKEND_REQ) | PF(CONFIG) | PF(RESET_DEVICE) | \
-	 PF(CONFIGURE_MEM_SLOTS) | PF(STATUS))
+	 PF(CONFIGURE_MEM_SLOTS) | PF(STATUS) | PF(LOG_SHMFD))
 #define CONFIG_HDR offsetof(struct vhost_user_config, data)
 
 static int reply_num(struct vhost_user_msg *m, u64 num)
@@ -35,10 +36,13 @@ static int reply_num(struct vhost_user_msg *m, u64 num)
 
 /* ---- features ---- */
 
+/* Those that are the transport's. */
+#define OUR_FEATURES (1ULL << VHOST_USER_F_PROTOCOL_FEATURES | 1ULL << VHOST_F_LOG_ALL)
+
 /* With a record of what is in flight the rings can't be in order. */
 static u64 offered(const struct server *s)
 {
-	u64 features = s->v->offered | 1ULL << VHOST_USER_F_PROTOCOL_FEATURES;
+	u64 features = s->v->offered | OUR_FEATURES;
 
 	return s->o.inflight ? features & ~VIRTIO_FEATURE(VIRTIO_F_IN_ORDER) : features;
 }
@@ -56,7 +60,8 @@ static int get_features(struct server *s, struct vhost_user_msg *m)
 /* Without VHOST_USER_F_PROTOCOL_FEATURES rings begin enabled. */
 static int set_features(struct server *s, struct vhost_user_msg *m)
 {
-	u64 features = m->num & ~(1ULL << VHOST_USER_F_PROTOCOL_FEATURES);
+	u64 features = m->num & ~OUR_FEATURES;
+	bool log_all = m->num >> VHOST_F_LOG_ALL & 1, same;
 
 	if (m->num & ~offered(s))
 		return server_refuse(s, -EINVAL, "features that were not offered: 0x%llx",
@@ -67,11 +72,14 @@ static int set_features(struct server *s, struct vhost_user_msg *m)
 		for (u32 i = 0; i < s->o.nqueues; i++)
 			s->ring[i].enabled = true;
 	}
-	if (s->features_given && features == s->features)
+	same = s->features_given && features == s->features;
+	if (same && log_all == s->log_all)
 		return 0;
 	rings_hold(s);
-	device_reset(s);
+	if (!same)
+		device_reset(s);
 	s->features = features;
+	s->log_all = log_all;
 	s->features_given = true;
 	return rings_update(s);
 }
@@ -284,7 +292,8 @@ static struct ring *vring_fd(struct server *s, struct vhost_user_msg *m, int *fd
 
 static int refuse_fd(struct server *s, const struct ring *r, int err)
 {
-	return server_refuse(s, err, "the descriptor for ring %u: %s", r->q->index, strerror(-err));
+	return server_refuse(s, err, "the descriptor for ring %u: %s", r->q->index,
+			     err == -EINVAL ? "it is no eventfd" : strerror(-err));
 }
 
 static int set_vring_kick(struct server *s, struct vhost_user_msg *m)
@@ -323,6 +332,8 @@ static int set_vring_err(struct server *s, struct vhost_user_msg *m)
 
 	if (!r)
 		return -EINVAL;
+	if (fd >= 0 && !ring_is_eventfd(fd))
+		return refuse_fd(s, r, -EINVAL);
 	if (r->errfd >= 0)
 		close(r->errfd);
 	r->errfd = fd;
@@ -404,6 +415,36 @@ static int set_inflight_fd(struct server *s, struct vhost_user_msg *m)
 	return err ? err : rings_update(s);
 }
 
+/* ---- the log of written pages ---- */
+
+/* "back-end must send a reply", and nobody expects anything in it. */
+static int set_log_base(struct server *s, struct vhost_user_msg *m)
+{
+	int err;
+
+	if (m->nfds != 1)
+		return server_refuse(s, -EINVAL, "%u descriptors", m->nfds);
+	rings_hold(s);
+	err = log_set(s, &m->log, m->fd[0]);
+	vhost_user_close_fds(m); /* it does not go back */
+	m->hdr.size = 0;
+	if (!err)
+		err = rings_update(s);
+	return err ? err : 1;
+}
+
+static int set_log_fd(struct server *s, struct vhost_user_msg *m)
+{
+	if (m->nfds && !ring_is_eventfd(m->fd[0]))
+		return server_refuse(s, -EINVAL, "the descriptor is no eventfd");
+	if (m->nfds)
+		fcntl(m->fd[0], F_SETFL, O_NONBLOCK);
+	rings_hold(s);
+	log_set_fd(s, m->nfds ? m->fd[0] : -1);
+	m->fd[0] = -1; /* ours */
+	return rings_update(s);
+}
+
 /* ---- the table ---- */
 
 struct request {
@@ -418,6 +459,7 @@ struct request {
 #define INFLIGHT (offsetof(struct vhost_user_inflight, queue_size) + sizeof(u16))
 #define U64	 sizeof(u64)
 #define VRING	 sizeof(struct vhost_user_vring)
+#define LOG	 sizeof(struct vhost_user_log)
 #define REGION	 sizeof(struct vhost_user_mem_slot)
 #define TABLE	 offsetof(struct vhost_user_memory, region)
 
@@ -429,6 +471,8 @@ static const struct request requests[] = {
 	[VHOST_USER_RESET_OWNER] = { "RESET_OWNER", nothing, 0, 0, 0 },
 	[VHOST_USER_SET_MEM_TABLE] = { "SET_MEM_TABLE", set_mem_table, TABLE,
 				       VHOST_USER_REGIONS_MAX, 0 },
+	[VHOST_USER_SET_LOG_BASE] = { "SET_LOG_BASE", set_log_base, LOG, 1, PF(LOG_SHMFD) },
+	[VHOST_USER_SET_LOG_FD] = { "SET_LOG_FD", set_log_fd, 0, 1, 0 },
 	[VHOST_USER_SET_VRING_NUM] = { "SET_VRING_NUM", set_vring_num, VRING, 0, 0 },
 	[VHOST_USER_SET_VRING_ADDR] = { "SET_VRING_ADDR", set_vring_addr,
 					sizeof(struct vhost_user_addr), 0, 0 },

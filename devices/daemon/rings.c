@@ -18,8 +18,8 @@
  * sees no difference.)
  *
  * Kick and call are the front end's eventfds. Each takes the place, by dup2(), of the one that the device
- * and its event loop know: the number stays, what is behind it changes. What is not an eventfd is harmless,
- * since all reads and writes of it do not block.
+ * and its event loop know: the number stays, what is behind it changes. Nothing but an eventfd is taken: a
+ * socket, say, might be the front end's own end of the connection, which then would never be seen to end.
  *
  * Where a ring stands: SET_VRING_BASE says what is available next. What has been used is read from the ring
  * itself (split), or is in the other half (packed). They differ only if a back end before us has died with
@@ -41,15 +41,26 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* ---- eventfds ---- */
+
+/* Eventfds and their like are files of no type. */
+bool ring_is_eventfd(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 && !(st.st_mode & S_IFMT);
+}
 
 /* Put `fd` behind the number `place`; -1: an eventfd that nobody else has. */
 static int replace(int place, int fd)
 {
 	int own = -1, err;
 
+	if (fd >= 0 && !ring_is_eventfd(fd))
+		return -EINVAL;
 	if (fd < 0)
 		own = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	else if (fcntl(fd, F_SETFL, O_NONBLOCK) < 0) /* a full one must not stop us */
@@ -122,8 +133,9 @@ static int find_used(struct ring *r, const struct vq_cfg *cfg)
 	if (!packed(r->s)) {
 		const struct vring_used *u = mem_ptr(r->s->mem, cfg->device, sizeof(*u));
 
-		if (!u)
-			return server_refuse(r->s, -EFAULT, "ring %u is not in guest memory",
+		if (!u || cfg->device % VRING_USED_ALIGN_SIZE)
+			return server_refuse(r->s, -EFAULT,
+					     "ring %u is misaligned, or not in guest memory",
 					     r->q->index);
 		*used = __atomic_load_n(&u->idx, __ATOMIC_ACQUIRE);
 		if ((u16)(avail - *used) > r->size)
@@ -154,6 +166,8 @@ static int ring_start(struct ring *r)
 	    !memory_gpa(s, r->addr.used, &cfg.device))
 		return server_refuse(s, -EFAULT, "ring %u is not in guest memory", r->q->index);
 	err = find_used(r, &cfg);
+	if (!err)
+		err = log_of(r, &cfg);
 	if (!err)
 		err = device_begin(s);
 	if (err)

@@ -68,6 +68,7 @@ static void disconnect(struct server *s)
 	device_reset(s);
 	memory_forget(s);
 	inflight_forget(s);
+	log_forget(s);
 	if (s->back >= 0)
 		close(s->back);
 	s->back = -1;
@@ -249,7 +250,7 @@ int vhost_user_server_create(struct vhost_user_server **out,
 	s->loop = o->v->env->loop;
 	s->listen = (struct loop_fd){ .fd = -1, .ready = listen_ready };
 	s->client = (struct loop_fd){ .fd = -1, .ready = client_ready };
-	s->back = -1;
+	s->back = s->logfd = -1;
 	err = create(s);
 	if (err) {
 		vhost_user_server_destroy(vs);

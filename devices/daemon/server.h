@@ -7,6 +7,7 @@
  *	rings.c		the life of a ring
  *	memory.c	the front end's memory
  *	inflight.c	the record of what is in flight
+ *	log.c		the log of written pages
  *	sigbus.c	memory that is cut short
  *
  * A function that refuses what the front end wants returns -errno, after server_refuse() has kept the
@@ -20,6 +21,7 @@
 #include "devices/datapath/vhost_user_msg.h"
 #include "minivmm/irq.h"
 #include "minivmm/mem.h"
+#include "minivmm/mem_log.h"
 #include "minivmm/vhost_user_server.h"
 #include "minivmm/virtio.h"
 
@@ -72,6 +74,9 @@ struct server {
 	u8 *inflight; /* mapped; NULL: none */
 	u64 inflight_size, inflight_step;
 	u16 inflight_queues, inflight_queue_size;
+	struct mem_log log;
+	int logfd;     /* -1: none */
+	bool log_all;  /* what is written is marked there */
 	char why[160]; /* the reason of a refusal */
 };
 
@@ -103,7 +108,11 @@ void rings_hold(struct server *s);
 /* Stop all rings, and forget all that the front end said. */
 void rings_forget(struct server *s);
 
-/* Put the front end's eventfd in the place of ours; -1: one that nobody listens to. Returns 0 or -errno. */
+/* May a front end have us take `fd` for an eventfd? */
+bool ring_is_eventfd(int fd);
+
+/* Put the front end's eventfd in the place of ours; -1: one that nobody listens to. Returns 0, -EINVAL (it is
+ * none) or -errno. */
 int ring_set_kick(struct ring *r, int fd);
 int ring_set_call(struct ring *r, int fd);
 
@@ -132,5 +141,16 @@ void inflight_forget(struct server *s);
 
 /* A ring's part of it, or NULL. */
 void *inflight_of(const struct ring *r);
+
+/* ---- log.c ---- */
+
+/* Use this log; use this eventfd (-1: none), which is ours from now on; forget both. No ring runs. Return 0 or
+ * -errno. */
+int log_set(struct server *s, const struct vhost_user_log *l, int fd);
+void log_set_fd(struct server *s, int fd);
+void log_forget(struct server *s);
+
+/* What a ring that starts has to mark. Returns 0 or -errno. */
+int log_of(const struct ring *r, struct vq_cfg *cfg);
 
 #endif

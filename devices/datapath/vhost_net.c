@@ -19,14 +19,14 @@
  * driver has been told that it is not in use (5.1.6.5.5).
  *
  * What the kernel does not do:
- *  - the packed format; and IN_ORDER before Linux 6.18;
+ *  - the packed format; and IN_ORDER before Linux 6.17;
  *  - filter what is received (5.1.6.5.1 to .3). So CTRL_RX, CTRL_RX_EXTRA and CTRL_VLAN are not offered,
  *    and the driver gets all that the tap has;
  *  - set num_buffers without MRG_RXBUF, before Linux 6.14; drivers do not look at it then.
  * GET_BACKEND_FEATURES is about an IOMMU's translations, which there are none of here.
  *
  * A rule broken by the driver, such as a descriptor that points nowhere, makes the kernel signal the
- * ring's error eventfd, which we watch.
+ * ring's error eventfd, which we watch. It does so, too, when the tap has been deleted and the driver sends.
  *
  * Threads: see datapath.h. `lock` is for those, the control queue's loop, the main loop and the one that
  * watches the errors; a virtio device's config_lock is taken behind it, and nothing else.
@@ -36,6 +36,7 @@
 #include "minivmm/log.h"
 #include "minivmm/loop.h"
 #include "minivmm/mem.h"
+#include "minivmm/mem_log.h"
 #include "minivmm/peer.h"
 #include "minivmm/virtio.h"
 
@@ -45,6 +46,7 @@
 #include <linux/virtio_config.h>
 #include <linux/virtio_net.h>
 #include <linux/virtio_ring.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,7 +57,6 @@
 
 #define DEVICE	    "/dev/vhost-net"
 #define RINGS_MAX   (2 * PEER_PAIRS_MAX)
-#define LOG_PAGE    4096
 #define FEATURE(b)  VIRTIO_FEATURE(b)
 #define NET_F(name) VIRTIO_FEATURE(VIRTIO_NET_F_##name)
 
@@ -96,7 +97,7 @@ struct vhost_net {
 	u32 pairs;    /* in use */
 	bool link;
 	bool broken; /* by the driver, or by the host: no ring runs before the next driver */
-	void *log;
+	const struct mem_log *log;
 };
 
 static struct vhost_net *net_of(struct datapath *d)
@@ -206,7 +207,16 @@ static void vhost_net_set_link(struct datapath *d, bool up)
 	pthread_mutex_unlock(&n->lock);
 }
 
-/* The kernel has found a rule broken in this ring. Loop's thread. */
+/* Has the ring's tap been deleted? Its queue is in an error then. */
+static bool tap_is_gone(const struct ring *r)
+{
+	struct peer *peer = r->net->peer;
+	struct pollfd p = { .fd = peer_fd(peer->queue(peer, r->index / 2)) };
+
+	return poll(&p, 1, 0) == 1 && p.revents & POLLERR;
+}
+
+/* The kernel has found a rule broken in this ring, or can't send any more. Loop's thread. */
 static void error_ready(struct loop_fd *lf, u32 events)
 {
 	struct ring *r = container_of(lf, struct ring, error);
@@ -218,9 +228,13 @@ static void error_ready(struct loop_fd *lf, u32 events)
 	pthread_mutex_lock(&n->lock);
 	/* One from before the ring was stopped is no more: ring_end(). */
 	if (eventfd_read(lf->fd, &count) == 0 && r->q && !n->broken) {
-		snprintf(why, sizeof(why), "queue %u: vhost-net can't serve what is in it",
-			 r->index);
-		virtio_needs_reset(r->q->dev, why);
+		if (tap_is_gone(r)) {
+			virtio_host_failed(r->q->dev, "vhost-net: the tap was deleted");
+		} else {
+			snprintf(why, sizeof(why), "queue %u: vhost-net can't serve what is in it",
+				 r->index);
+			virtio_needs_reset(r->q->dev, why);
+		}
 		take_all_away(n);
 	}
 	pthread_mutex_unlock(&n->lock);
@@ -386,18 +400,10 @@ static struct vq_pos vhost_net_stop(struct datapath *d, struct virtio_queue *q)
 
 /* ---- the log ---- */
 
-/* How many bytes of log the guest's memory needs. */
-static u64 log_size(const struct mem *mem)
-{
-	const struct mem_region *last = &mem->region[mem->nregions - 1];
-
-	return ((last->gpa + last->size) / LOG_PAGE + 7) / 8;
-}
-
 /* Tell the kernel of n->log, or that there is none. */
 static int tell_log(struct vhost_net *n)
 {
-	u64 base = (uintptr_t)n->log;
+	u64 base = n->log ? (uintptr_t)n->log->map : 0;
 	int err = 0;
 
 	for (u32 i = 0; i < n->npairs && !err; i++) {
@@ -413,12 +419,12 @@ static int tell_log(struct vhost_net *n)
 	return err;
 }
 
-static int vhost_net_log_dirty(struct datapath *d, void *log, u64 size)
+static int vhost_net_log_dirty(struct datapath *d, const struct mem_log *log)
 {
 	struct vhost_net *n = net_of(d);
 	int err;
 
-	if (log && size < log_size(n->mem))
+	if (log && !mem_log_covers(log, n->mem))
 		return -EINVAL;
 	pthread_mutex_lock(&n->lock);
 	n->log = log;

@@ -31,6 +31,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <linux/vhost_types.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_net.h>
 #include <linux/virtio_ring.h>
@@ -42,8 +43,7 @@
 #define MQ	     VIRTIO_FEATURE(VIRTIO_NET_F_MQ)
 #define HAS_PROTOCOL (1ULL << VHOST_USER_F_PROTOCOL_FEATURES)
 
-/* With the relay: what is between the driver and us alone, and what neither can have. */
-#define RELAY_OURS VIRTIO_FEATURE(VIRTIO_RING_F_EVENT_IDX)
+/* With the relay neither side can have these. */
 #define RELAY_CANT (VIRTIO_FEATURE(VIRTIO_F_RING_PACKED) | VIRTIO_FEATURE(VIRTIO_F_IN_ORDER))
 
 /* ---- losing the back end; the lock is held ---- */
@@ -74,6 +74,7 @@ void vhost_user_lose(struct vhost_user *vu, int err)
 	if (!vhost_user_connected(vu))
 		return;
 	vhost_user_link_drop(vu);
+	vhost_user_log_lost(vu);
 	if (vu->ntold++ < VHOST_USER_TOLD_MAX)
 		log_warn("%s: the back end %s%s", vu->where, vhost_user_conn_why(err),
 			 err == -ECONNRESET ? "; waiting for the next" : ": disconnected");
@@ -131,14 +132,12 @@ static int set_status(struct vhost_user *vu, u32 status)
 
 static int set_features(struct vhost_user *vu)
 {
-	u64 status, features = vu->features & vu->conn.features;
+	u64 status;
 	int err = set_status(vu, VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER);
 
-	if (vu->relay)
-		features &= ~RELAY_OURS;
-	features |= vu->conn.features & HAS_PROTOCOL;
 	if (!err)
-		err = vhost_user_tell_u64(&vu->conn, VHOST_USER_SET_FEATURES, features);
+		err = vhost_user_tell_u64(&vu->conn, VHOST_USER_SET_FEATURES,
+					  vhost_user_accepted(vu));
 	if (!err)
 		err = set_status(vu, STATUS_FEATURES_OK);
 	if (err || !vhost_user_has(&vu->conn, VHOST_USER_PROTOCOL_F_STATUS))
@@ -203,6 +202,8 @@ static int hand_over(struct vhost_user *vu)
 	int err = reset_back_end(vu);
 
 	if (!err)
+		err = vhost_user_share_log(vu);
+	if (!err)
 		err = set_features(vu);
 	if (!err)
 		err = vhost_user_tell_mtu(vu);
@@ -220,6 +221,17 @@ static int enable(struct vhost_user *vu, u32 index, bool on)
 	if (!(vu->conn.features & HAS_PROTOCOL))
 		return 0; /* such a ring always is */
 	return vhost_user_tell_vring(&vu->conn, VHOST_USER_SET_VRING_ENABLE, index, on);
+}
+
+int vhost_user_set_addr(struct vhost_user *vu, const struct vhost_user_addr *addr)
+{
+	struct vhost_user_msg m;
+
+	vhost_user_msg_init(&m, VHOST_USER_SET_VRING_ADDR);
+	m.hdr.size = sizeof(m.addr);
+	m.addr = *addr;
+	m.addr.flags = vu->log ? 1 << VHOST_VRING_F_LOG : 0;
+	return vhost_user_tell(&vu->conn, &m);
 }
 
 /* What the back end is told of a ring. */
@@ -256,17 +268,12 @@ static int tell_ring(struct vhost_user *vu, u32 index, const struct ring_ends *e
 {
 	struct vhost_user_ring *r = &vu->ring[index];
 	struct vhost_user_conn *c = &vu->conn;
-	struct vhost_user_msg m;
 	int err = vhost_user_tell_vring(c, VHOST_USER_SET_VRING_NUM, index, r->cfg.size);
 
 	if (!err)
 		err = vhost_user_tell_vring(c, VHOST_USER_SET_VRING_BASE, index, ends->base);
-	if (!err) {
-		vhost_user_msg_init(&m, VHOST_USER_SET_VRING_ADDR);
-		m.hdr.size = sizeof(m.addr);
-		m.addr = ends->addr;
-		err = vhost_user_tell(c, &m);
-	}
+	if (!err)
+		err = vhost_user_set_addr(vu, &ends->addr);
 	if (!err)
 		err = vhost_user_tell_fd(c, VHOST_USER_SET_VRING_ERR, index, vu->error.fd);
 	if (!err)
@@ -326,11 +333,11 @@ static u64 vu_features(struct datapath *d, u64 offered)
 	u64 can = vu->conn.features | vu->o.ours | VIRTIO_FEATURE(VIRTIO_F_RING_RESET);
 
 	if (vu->relay)
-		can = (can | RELAY_OURS) & ~RELAY_CANT;
+		can = (can | VHOST_USER_RELAY_OURS) & ~RELAY_CANT;
 	can &= offered & ~vu->o.withheld;
 	vu->offered = can & vu->conn.features & ~vu->o.ours;
 	if (vu->relay)
-		vu->offered &= ~RELAY_OURS;
+		vu->offered &= ~VHOST_USER_RELAY_OURS;
 	return can;
 }
 
@@ -521,6 +528,7 @@ static const struct datapath_ops vu_ops = {
 	.use_pairs = vhost_user_use_pairs,
 	.set_link = vhost_user_set_link,
 	.announce = vhost_user_announce,
+	.log_dirty = vhost_user_log_dirty,
 	.destroy = vu_destroy,
 };
 

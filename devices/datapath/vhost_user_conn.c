@@ -21,7 +21,7 @@
 /* What we make use of if it is offered. */
 #define KNOWN                                                                                      \
 	(P(MQ) | P(REPLY_ACK) | P(BACKEND_REQ) | P(CONFIG) | P(INFLIGHT_SHMFD) | P(RESET_DEVICE) | \
-	 P(CONFIGURE_MEM_SLOTS) | P(STATUS) | P(RARP) | P(MTU))
+	 P(CONFIGURE_MEM_SLOTS) | P(STATUS) | P(RARP) | P(MTU) | P(LOG_SHMFD))
 
 #define CONFIG_HEADER offsetof(struct vhost_user_config, data)
 
@@ -132,6 +132,13 @@ int vhost_user_ask(struct vhost_user_conn *c, struct vhost_user_msg *m, u32 size
 		return 0;
 	vhost_user_close_fds(m);
 	return -EPROTO;
+}
+
+int vhost_user_ask_any(struct vhost_user_conn *c, struct vhost_user_msg *m)
+{
+	int err = vhost_user_send(c->sock, m);
+
+	return err ? err : receive_reply(c, m, m->hdr.request, 0);
 }
 
 int vhost_user_ask_u64(struct vhost_user_conn *c, u32 request, u64 *value)

@@ -49,6 +49,8 @@ int vhost_user_tell_fd(struct vhost_user_conn *c, u32 request, u32 index, int fd
  * which are the caller's to close.
  */
 int vhost_user_ask(struct vhost_user_conn *c, struct vhost_user_msg *m, u32 size, u32 nfds);
+/* The same, and the payload may be anything. */
+int vhost_user_ask_any(struct vhost_user_conn *c, struct vhost_user_msg *m);
 int vhost_user_ask_u64(struct vhost_user_conn *c, u32 request, u64 *value);
 
 /*

@@ -5,6 +5,7 @@
  *	vhost_user.c		the data path: what a back end is handed, and takes over from another
  *	vhost_user_link.c	which back end there is, and what it says by itself
  *	vhost_user_net.c	what a network device has besides
+ *	vhost_user_log.c	the log of written pages
  */
 #ifndef DEVICES_DATAPATH_VHOST_USER_INTERNAL_H
 #define DEVICES_DATAPATH_VHOST_USER_INTERNAL_H
@@ -68,6 +69,7 @@ struct vhost_user {
 	struct virtio_dev *dev; /* once a queue has been started */
 	int record;		/* of what is in flight, or -1 */
 	struct vhost_user_inflight record_at;
+	const struct mem_log *log; /* written pages are marked there, or NULL */
 	u8 config[VHOST_USER_CONFIG_MAX];
 	struct vhost_user_ring ring[VIRTIO_QUEUES_MAX];
 };
@@ -107,6 +109,26 @@ void vhost_user_announce(struct datapath *d, const u8 mac[6]);
 /* The driver has accepted its features: tell the back end what the driver is told of the MTU. Returns 0, or
  * an error of the connection's. The lock is held. */
 int vhost_user_tell_mtu(struct vhost_user *vu);
+/* Tell the back end where a ring lies. */
+int vhost_user_set_addr(struct vhost_user *vu, const struct vhost_user_addr *addr);
+
+/* With the relay: features that are between the driver and us alone. */
+#define VHOST_USER_RELAY_OURS VIRTIO_FEATURE(VIRTIO_RING_F_EVENT_IDX)
+
+/* ---- vhost_user_log.c; the lock is held ---- */
+
+/* Tell a back end of the log that there is, before its features; nothing if there is none. Returns 0 or an
+ * error of the connection's. */
+int vhost_user_share_log(struct vhost_user *vu);
+
+/* The features of SET_FEATURES: those that were accepted, and the transport's. */
+u64 vhost_user_accepted(const struct vhost_user *vu);
+
+/* The back end has gone: mark what it may have written and not marked, which are its rings. */
+void vhost_user_log_lost(struct vhost_user *vu);
+
+/* datapath_ops.log_dirty() */
+int vhost_user_log_dirty(struct datapath *d, const struct mem_log *log);
 
 /* ---- vhost_user_link.c ---- */
 

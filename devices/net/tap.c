@@ -15,8 +15,8 @@
  * A tap that exists is taken and left behind (`ip tuntap add`: it can be used without root by its
  * owner); one that does not is made, brought up, and vanishes with its last fd.
  *
- * An fd whose queue is off (TUNSETQUEUE), or whose interface is gone, is in an error that epoll tells
- * again and again. Hence it is not watched.
+ * An fd whose interface is gone is in an error that epoll tells again and again. One whose queue is off
+ * (TUNSETQUEUE) is not: it has nothing to read, and can be written to as ever. Neither is watched.
  *
  * The kernel takes what is sent at once, or drops it: a tap is full only if somebody has set a send
  * buffer (TUNSETSNDBUF) for it. What it has no memory for is lost, as on any wire.

@@ -113,6 +113,13 @@ int vq_start(struct vq *q, const struct mem *mem, const struct vq_cfg *cfg, stru
 			return err;
 		}
 	}
+	if (cfg->log && vq_log_open(q)) {
+		vq_record_close(q);
+		free(q->order);
+		q->order = NULL;
+		q->format = NULL;
+		return -ENOMEM;
+	}
 	return 0;
 }
 
@@ -120,6 +127,7 @@ struct vq_pos vq_stop(struct vq *q)
 {
 	assert(q->format && !q->inflight);
 	vq_publish(q);
+	vq_log_close(q);
 	free(q->order);
 	q->order = NULL;
 	if (q->record) { /* what was not even got again is not ahead */
@@ -152,6 +160,8 @@ int vq_get(struct vq *q, struct vq_chain *c)
 	if (q->broken)
 		return 0;
 	got = q->record ? vq_record_get(q, c) : q->format->get(q, c);
+	if (got > 0 && q->marks)
+		got = vq_log_got(q, c);
 	if (got > 0) {
 		c->seq = q->get_seq;
 		q->get_seq = seq_after(q, q->get_seq);
@@ -165,6 +175,8 @@ void vq_unget(struct vq *q, const struct vq_chain *c)
 	assert(q->inflight && seq_after(q, c->seq) == q->get_seq && !q->record);
 	q->get_seq = c->seq;
 	q->inflight--;
+	if (q->marks)
+		vq_log_unget(q, c);
 	q->format->unget(q, c);
 }
 
@@ -186,6 +198,8 @@ void vq_put(struct vq *q, const struct vq_chain *c, u32 written)
 	assert(q->inflight && written <= c->in_len);
 	q->inflight--;
 	q->stats.chains++;
+	if (q->marks)
+		vq_log_put(q, c);
 	if (q->record)
 		vq_record_put(q, c);
 	if (q->cfg.in_order)
@@ -205,6 +219,8 @@ bool vq_publish(struct vq *q)
 	call = q->format->publish(q);
 	if (q->record)
 		vq_record_published(q);
+	if (q->marks)
+		vq_log_ring(q);
 	q->published = q->pos.used;
 	q->room += q->batch;
 	q->batch = 0;
@@ -218,13 +234,20 @@ bool vq_publish(struct vq *q)
 void vq_disarm(struct vq *q)
 {
 	q->format->disarm(q);
+	if (q->marks)
+		vq_log_ring(q);
 }
 
 bool vq_rearm(struct vq *q)
 {
+	bool ready;
+
 	if (q->broken)
 		return false;
-	return q->format->rearm(q) || (q->record && vq_record_waits(q));
+	ready = q->format->rearm(q) || (q->record && vq_record_waits(q));
+	if (q->marks)
+		vq_log_ring(q);
+	return ready;
 }
 
 bool vq_ready(struct vq *q)

@@ -59,6 +59,17 @@ void vq_record_put(struct vq *q, const struct vq_chain *c);
 void vq_record_publish(struct vq *q);
 void vq_record_published(struct vq *q);
 
+/* ---- vq_log.c: with q->marks ---- */
+
+int vq_log_open(struct vq *q);
+void vq_log_close(struct vq *q);
+/* A chain was got (returns 1, or -EINVAL: no memory for it), given back, put. */
+int vq_log_got(struct vq *q, struct vq_chain *c);
+void vq_log_unget(struct vq *q, const struct vq_chain *c);
+void vq_log_put(struct vq *q, const struct vq_chain *c);
+/* The ring was written. */
+void vq_log_ring(struct vq *q);
+
 /* The driver broke a rule. Returns -EINVAL. */
 __attribute__((cold)) int vq_break(struct vq *q, const char *why);
 

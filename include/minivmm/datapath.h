@@ -25,6 +25,7 @@
 #include "minivmm/vq.h"
 
 struct datapath;
+struct mem_log;
 struct virtio_queue;
 
 struct datapath_ops {
@@ -59,11 +60,12 @@ struct datapath_ops {
 	 * (5.1.6.5.4). Main loop's thread. NULL: it can't. */
 	void (*announce)(struct datapath *d, const u8 mac[6]);
 	/*
-	 * Mark each page of 4 KiB that is written from now on in `log`, a bit a page by guest physical
-	 * address, `size` bytes, set atomically; NULL: no longer. The log outlives this until then. Returns 0
-	 * or -errno. NULL: it can't.
+	 * Mark each page that is written from now on in `log` (mem_log_create()), whether a queue runs already
+	 * or not; NULL: no longer. The log outlives this until then. Returns 0; -EINVAL (it has no room for the
+	 * guest's memory), -EOPNOTSUPP (who serves the queues can't) or -errno: then nothing is marked. NULL: it
+	 * can't.
 	 */
-	int (*log_dirty)(struct datapath *d, void *log, u64 size);
+	int (*log_dirty)(struct datapath *d, const struct mem_log *log);
 	/* Free it. None of its queues runs. NULL: nothing to free. */
 	void (*destroy)(struct datapath *d);
 };

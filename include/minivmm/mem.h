@@ -76,6 +76,9 @@ int mem_discard(struct mem *m);
  */
 void *mem_ptr(const struct mem *m, u64 gpa, u64 len);
 
+/* The guest physical address of the byte at `host`. Returns false if it is in no region. */
+bool mem_gpa(const struct mem *m, const void *host, u64 *gpa);
+
 /* Bytes of RAM in all regions. */
 u64 mem_size(const struct mem *m);
 

@@ -31,8 +31,10 @@
 #include <sys/uio.h>
 
 struct mem;
+struct mem_log;
 struct mem_region;
 struct vq_format;
+struct vq_marks;
 struct vq_order;
 struct vq_record;
 
@@ -49,6 +51,13 @@ struct vq_cfg {
 	/* The queue's region of a record of what is in flight (vhost-user, "Inflight I/O tracking"), in
 	 * memory that outlives us: vq_inflight_size() bytes at a multiple of 8. NULL: none is kept. */
 	void *inflight;
+	/* Mark in `log` the pages that are written, and then signal `logfd`, unless that is -1. Of the ring
+	 * itself only with log_ring: the device area as if it lay at guest address log_device. NULL: nothing is
+	 * marked, and the others mean nothing. */
+	const struct mem_log *log;
+	int logfd;
+	bool log_ring;
+	u64 log_device;
 };
 
 /*
@@ -81,6 +90,7 @@ struct vq_chain {
 	u16 ndesc; /* places taken in the ring */
 	u16 seq;   /* its place in the order of gets, modulo the queue's size */
 	u16 entry; /* packed: its first entry in the record of what is in flight */
+	u16 slot;  /* with a log: where its segments are kept */
 };
 
 /* Totals since vq_start(). */
@@ -109,6 +119,7 @@ struct vq {
 	u16 get_seq, put_seq;	/* order of gets, modulo size: next to get; in order: next to use */
 	struct vq_order *order; /* in order: what was put too early, cfg.size entries */
 	struct vq_record *record; /* what is in flight, or NULL */
+	struct vq_marks *marks;	  /* with a log: what is to be marked, or NULL */
 	const char *broken;	  /* why, or NULL */
 	struct vq_stats stats;
 };

@@ -5,6 +5,7 @@
 #include "minivmm/testdev_regs.h"
 #include "tests/fuzz/fuzz_blk_steps.h"
 #include "tests/fuzz/fuzz_vq_steps.h"
+#include "tests/fuzz/seeds.h"
 #include "tests/fuzz/virtio_guest.h"
 #include "tests/unit/images.h"
 
@@ -20,7 +21,7 @@
 
 static const char *dir;
 
-static void save(const char *target, const char *name, const void *data, size_t size)
+void save_seed(const char *target, const char *name, const void *data, size_t size)
 {
 	char path[4096];
 	FILE *f;
@@ -42,23 +43,23 @@ static void kernels(void)
 	struct elf_image *e;
 
 	bz_build(buf);
-	save("kernel", "bzimage", buf, BZ_SIZE);
+	save_seed("kernel", "bzimage", buf, BZ_SIZE);
 	h = bz_build(buf);
 	h->pref_address = 1024 * MIB; /* must be moved */
 	h->xloadflags = XLF_KERNEL_64;
 	h->initrd_addr_max = 0xffffff;
-	save("kernel", "bzimage-low", buf, BZ_SIZE);
+	save_seed("kernel", "bzimage-low", buf, BZ_SIZE);
 	h = bz_build(buf);
 	h->pref_address = MIB;
-	save("kernel", "bzimage-lowest", buf, BZ_SIZE);
+	save_seed("kernel", "bzimage-lowest", buf, BZ_SIZE);
 	elf_build(buf, true);
-	save("kernel", "elf-linux", buf, ELF_SIZE);
+	save_seed("kernel", "elf-linux", buf, ELF_SIZE);
 	e = elf_build(buf, false);
 	e->load.p_paddr = MIB;
-	save("kernel", "elf-lowest", buf, ELF_SIZE);
+	save_seed("kernel", "elf-lowest", buf, ELF_SIZE);
 	e = elf_build(buf, false);
 	e->load.p_paddr = 4 * GIB;
-	save("kernel", "elf-high", buf, ELF_SIZE);
+	save_seed("kernel", "elf-high", buf, ELF_SIZE);
 }
 
 /* One step of fuzz_pci.c. */
@@ -117,9 +118,9 @@ static void pci(void)
 		DO(BAR_WRITE, 4, 0, .off = TESTDEV_INTX, .value = 0),
 	};
 
-	save("pci", "size-and-move", size_and_move, sizeof(size_and_move));
-	save("pci", "msix", msix, sizeof(msix));
-	save("pci", "intx", intx, sizeof(intx));
+	save_seed("pci", "size-and-move", size_and_move, sizeof(size_and_move));
+	save_seed("pci", "msix", msix, sizeof(msix));
+	save_seed("pci", "intx", intx, sizeof(intx));
 }
 
 /* An input of the ring targets: size, features and steps. */
@@ -128,9 +129,9 @@ static void ring(const char *name, u8 size, u8 features, const struct fuzz_vq_st
 	u8 buf[2 + 32 * sizeof(*step)] = { size, features };
 
 	memcpy(buf + 2, step, n * sizeof(*step));
-	save("vq_split", name, buf, 2 + n * sizeof(*step));
+	save_seed("vq_split", name, buf, 2 + n * sizeof(*step));
 	buf[0] = 1 << size;
-	save("vq_packed", name, buf, 2 + n * sizeof(*step));
+	save_seed("vq_packed", name, buf, 2 + n * sizeof(*step));
 }
 
 #define STEP(a, ...)                            \
@@ -324,7 +325,7 @@ static void virtio_lives(const char *target, bool packed, u32 features)
 		ADD_EVENT(RUN);
 		snprintf(name, sizeof(name), "%s-%x-%u", packed ? "packed" : "split", features,
 			 device);
-		save(target, name, in.data, in.len);
+		save_seed(target, name, in.data, in.len);
 	}
 	begin_ring(packed, indirect);
 	ADD(START, 0, .which = WHICH(0, 1), .value = ring | F_RING_RESET);
@@ -339,7 +340,7 @@ static void virtio_lives(const char *target, bool packed, u32 features)
 	ADD_EVENT(QUEUE_RESET, .value = WHICH(0, 1));
 	ADD_EVENT(RUN);
 	snprintf(name, sizeof(name), "held-%s-%x", packed ? "packed" : "split", features);
-	save(target, name, in.data, in.len);
+	save_seed(target, name, in.data, in.len);
 }
 
 /* A register of a transport, and log2 of its size. */
@@ -387,7 +388,7 @@ static void virtio_handshake(const struct regs *r, bool packed)
 	set(r->status, status | VIRTIO_CONFIG_S_DRIVER_OK);
 	set((struct reg){ r->notify, 2 }, 0);
 	ADD_EVENT(RUN);
-	save(r->target, packed ? "handshake-packed" : "handshake-split", in.data, in.len);
+	save_seed(r->target, packed ? "handshake-packed" : "handshake-split", in.data, in.len);
 }
 
 /* By PCI's configuration space: INTx off, a look at a capability. */
@@ -402,7 +403,7 @@ static void virtio_pci_config(void)
 	ADD(OWN_READ, 2, .off = 0x90);
 	ADD(OWN_WRITE, 3, .which = 2, .off = 0, .value = 0xfee00000);
 	ADD_EVENT(RUN);
-	save("virtio_pci", "config", in.data, in.len);
+	save_seed("virtio_pci", "config", in.data, in.len);
 }
 
 static void virtio(const struct regs *r)
@@ -483,14 +484,14 @@ static void blk(void)
 			}
 			snprintf(name, sizeof(name), "%s-%s", packed ? "packed" : "split",
 				 cut ? "pieces" : "whole");
-			save("blk", name, s, sizeof(s));
+			save_seed("blk", name, s, sizeof(s));
 		}
 	}
 	for (u32 i = 0; i < ARRAY_SIZE(s);
 	     i++) { /* one by one: short ones are changed to more use */
 		snprintf(name, sizeof(name), "type-%u", i);
 		s[i].how = 0;
-		save("blk", name, &s[i], sizeof(s[i]));
+		save_seed("blk", name, &s[i], sizeof(s[i]));
 	}
 }
 
@@ -542,14 +543,14 @@ static void net(void)
 		{ .act = N_RUN },
 	};
 
-	save("net", "frames", s, sizeof(s));
+	save_seed("net", "frames", s, sizeof(s));
 	s[0].which = 15; /* packed */
-	save("net", "frames-packed", s, sizeof(s));
+	save_seed("net", "frames-packed", s, sizeof(s));
 	s[0].value = 0x8000; /* without mergeable buffers */
-	save("net", "frames-single", s, sizeof(s));
-	save("net", "commands", commands, sizeof(commands));
+	save_seed("net", "frames-single", s, sizeof(s));
+	save_seed("net", "commands", commands, sizeof(commands));
 	commands[0].which = 9;
-	save("net", "commands-packed", commands, sizeof(commands));
+	save_seed("net", "commands-packed", commands, sizeof(commands));
 }
 
 int main(int argc, char **argv)
@@ -566,5 +567,6 @@ int main(int argc, char **argv)
 	transports();
 	blk();
 	net();
+	vhost_user_seeds();
 	return 0;
 }

@@ -7,6 +7,7 @@
 #include "tests/unit/unit.h"
 
 #include <errno.h>
+#include <linux/vhost_types.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_ring.h>
 #include <poll.h>
@@ -153,6 +154,12 @@ static void ring_start(struct back_end *be, struct be_ring *r)
 	};
 	struct vq_pos pos = { r->base, packed ? r->base >> 16 : r->base };
 
+	if (be->log.map && be->accepted >> VHOST_F_LOG_ALL & 1) {
+		cfg.log = &be->log;
+		cfg.logfd = -1;
+		cfg.log_ring = r->flags & 1 << VHOST_VRING_F_LOG;
+		cfg.log_device = r->log;
+	}
 	r->running = vq_start(&r->vq, &be->mem, &cfg, pos, r->call) == 0;
 	if (r->running)
 		serve(be, r);
@@ -172,6 +179,15 @@ static u32 ring_stop(struct back_end *be, struct be_ring *r)
 	return packed ? pos.avail | (u32)pos.used << 16 : pos.avail;
 }
 
+/* What a ring has to mark changes while it runs. */
+static void ring_again(struct back_end *be, struct be_ring *r)
+{
+	if (!r->running)
+		return;
+	r->base = ring_stop(be, r);
+	ring_start(be, r);
+}
+
 /* ---- messages ---- */
 
 static void reply(struct back_end *be, struct vhost_user_msg *m, u32 size)
@@ -179,6 +195,9 @@ static void reply(struct back_end *be, struct vhost_user_msg *m, u32 size)
 	u8 junk[600] = { 0 };
 	int fds[9];
 	u32 bad = m->hdr.request == get(&be->bad_request) ? get(&be->bad) : BE_GOOD;
+
+	if (bad && be->bad_times && !--be->bad_times)
+		be_set(&be->bad, BE_GOOD);
 
 	m->hdr.flags = VHOST_USER_VERSION | VHOST_USER_REPLY;
 	m->hdr.size = size;
@@ -300,6 +319,7 @@ static bool handle(struct back_end *be, struct vhost_user_msg *m)
 {
 	struct be_ring *r = &be->ring[m->vring.index % BE_QUEUES];
 	struct be_ring *fd_ring = &be->ring[(m->num & VHOST_USER_VRING_INDEX) % BE_QUEUES];
+	bool again;
 
 	switch (m->hdr.request) {
 	case VHOST_USER_GET_FEATURES:
@@ -309,8 +329,17 @@ static bool handle(struct back_end *be, struct vhost_user_msg *m)
 		reply_u64(be, m, be->protocol);
 		return true;
 	case VHOST_USER_SET_FEATURES:
+		again = (be->accepted ^ m->num) == 1ULL << VHOST_F_LOG_ALL;
 		__atomic_store_n(&be->accepted, m->num, __ATOMIC_SEQ_CST);
+		for (u32 i = 0; again && i < BE_QUEUES; i++)
+			ring_again(be, &be->ring[i]);
 		return false;
+	case VHOST_USER_SET_LOG_BASE:
+		mem_log_close(&be->log);
+		mem_log_open(&be->log, m->fd[0], m->log.mmap_offset, m->log.mmap_size);
+		vhost_user_close_fds(m);
+		reply(be, m, 0);
+		return true;
 	case VHOST_USER_GET_QUEUE_NUM:
 		reply_u64(be, m, be->queue_num);
 		return true;
@@ -339,9 +368,14 @@ static bool handle(struct back_end *be, struct vhost_user_msg *m)
 			be_set(&be->last_base, m->vring.num);
 		return false;
 	case VHOST_USER_SET_VRING_ADDR:
+		again = r->desc == m->addr.desc && r->flags != m->addr.flags;
 		r->desc = m->addr.desc;
 		r->avail = m->addr.avail;
 		r->used = m->addr.used;
+		r->flags = m->addr.flags;
+		r->log = m->addr.log;
+		if (again)
+			ring_again(be, r);
 		return false;
 	case VHOST_USER_SET_VRING_CALL:
 		if (fd_ring->call >= 0)
@@ -404,6 +438,7 @@ static void hang_up(struct back_end *be)
 		munmap(be->mem.region[i].host, be->mem.region[i].size);
 	be->mem.nregions = 0;
 	be_set(&be->enabled, 0);
+	mem_log_close(&be->log);
 	if (be->sock >= 0)
 		close(be->sock);
 	if (be->channel >= 0)

@@ -15,6 +15,7 @@
 
 #include "devices/datapath/vhost_user_msg.h"
 #include "minivmm/mem.h"
+#include "minivmm/mem_log.h"
 #include "minivmm/vq.h"
 
 #include <pthread.h>
@@ -61,7 +62,8 @@ enum be_lie {
 
 struct be_ring {
 	u32 num, base;
-	u64 desc, avail, used;
+	u64 desc, avail, used, log;
+	u32 flags;
 	int kick, call;
 	bool enabled, running;
 	u16 last; /* the head used last */
@@ -86,7 +88,8 @@ struct back_end {
 	/* At any time, atomically. */
 	u32 bad; /* enum be_bad */
 	u32 bad_request;
-	u32 hold; /* enum be_hold */
+	u32 bad_times; /* once it is not 0 it is counted down, and then be.bad ends */
+	u32 hold;      /* enum be_hold */
 	u32 lie; /* enum be_lie, told once, in queue 0 behind the chain that begins with BE_LIE_BEHIND */
 	u32 base_off;	       /* added to what GET_VRING_BASE says */
 	u32 ngot;	       /* chains got from queue 0 since be_listen() */
@@ -108,6 +111,7 @@ struct back_end {
 	int record; /* a file that stays over connections, as the front end's does */
 	u64 user[MEM_REGIONS_MAX];
 	struct mem mem;
+	struct mem_log log;
 	struct be_ring ring[BE_QUEUES];
 };
 

@@ -28,6 +28,7 @@ int main(void)
 	srunner_add_suite(sr, testdev_suite());
 	srunner_add_suite(sr, virtio_suite());
 	srunner_add_suite(sr, vhost_user_server_suite());
+	srunner_add_suite(sr, vhost_user_log_suite());
 	srunner_add_suite(sr, virtio_queue_suite());
 	srunner_add_suite(sr, switch_suite());
 	srunner_add_suite(sr, virtio_pci_suite());
@@ -52,6 +53,7 @@ int main(void)
 	srunner_add_suite(sr, net_suite());
 	srunner_add_suite(sr, net_rx_suite());
 	srunner_add_suite(sr, net_ctrl_suite());
+	srunner_add_suite(sr, net_link_suite());
 	srunner_add_suite(sr, vhost_net_suite());
 	srunner_add_suite(sr, vhost_user_net_suite());
 	srunner_add_suite(sr, uart_suite());

@@ -7,6 +7,7 @@
  * Where there is no /dev/vhost-net only the refusals run; tests/linux/vhost runs all in the lab host.
  */
 #include "minivmm/datapath.h"
+#include "minivmm/mem_log.h"
 #include "tests/unit/net_rig.h"
 
 #include <arpa/inet.h>
@@ -375,6 +376,23 @@ START_TEST(a_hostile_ring_breaks_the_device_until_its_reset)
 	unplug();
 }
 
+START_TEST(a_tap_that_is_deleted_is_told_of_and_not_the_drivers_fault)
+{
+	needs_vhost();
+	start(VDRV_PCI_MSIX);
+	out_and_in(0, 1);
+	ck_assert_int_eq(system("ip link del t0"), 0);
+	net_send(&n, TX, NULL, net_frame(1, 80), 80, 0);
+	for (u32 i = 0; i < 2000 && !(vdrv_status(&n.d) & VIRTIO_CONFIG_S_NEEDS_RESET); i++) {
+		vdrv_settle(&n.d);
+		usleep(500);
+	}
+	ck_assert(vdrv_status(&n.d) & VIRTIO_CONFIG_S_NEEDS_RESET);
+	expect_said(
+		"the host can't go on, the device needs a reset: vhost-net: the tap was deleted");
+	unplug();
+}
+
 START_TEST(a_used_index_that_the_driver_wrote_is_found)
 {
 	needs_vhost();
@@ -488,18 +506,18 @@ static bool is_logged(const u8 *log, u64 gpa)
 	return __atomic_load_n(&log[page / 8], __ATOMIC_SEQ_CST) >> page % 8 & 1;
 }
 
-static u32 logged(const u8 *log, u32 size)
+static u32 logged(const struct mem_log *log)
 {
 	u32 count = 0;
 
-	for (u32 i = 0; i < size; i++)
-		count += __builtin_popcount(log[i]);
+	for (u32 i = 0; i < log->size; i++)
+		count += __builtin_popcount(log->map[i]);
 	return count;
 }
 
 START_TEST(written_pages_are_logged_while_that_is_asked_for)
 {
-	static u8 log[VDRV_RAM / PAGE_SIZE / 8] __attribute__((aligned(PAGE_SIZE)));
+	struct mem_log log, small;
 	struct datapath *path;
 	u64 buf;
 
@@ -507,11 +525,14 @@ START_TEST(written_pages_are_logged_while_that_is_asked_for)
 	start(VDRV_PCI_MSIX);
 	path = n.d.v->path;
 	out_and_in(0, 1);
-	ck_assert_int_eq(path->ops->log_dirty(path, log, sizeof(log) - 1), -EINVAL);
+	ck_assert_int_eq(mem_log_create(&log, n.d.rig->r.env.mem), 0);
+	small = log;
+	small.size = 1;
+	ck_assert_int_eq(path->ops->log_dirty(path, &small), -EINVAL);
 	for (u32 round = 0; round < 3;
 	     round++) { /* the second across a new start, the third a reset */
-		memset(log, 0, sizeof(log));
-		ck_assert_int_eq(path->ops->log_dirty(path, log, sizeof(log)), 0);
+		memset(log.map, 0, log.size);
+		ck_assert_int_eq(path->ops->log_dirty(path, &log), 0);
 		if (round == 1) {
 			virtio_pause(n.d.v);
 			virtio_resume(n.d.v);
@@ -523,15 +544,16 @@ START_TEST(written_pages_are_logged_while_that_is_asked_for)
 		net_post(&n, RX, POST_LEN);
 		host_sends(2, 200);
 		ck_assert_int_eq(wait_received(RX), 200);
-		ck_assert(is_logged(log, buf));
-		ck_assert(is_logged(log, n.d.q[RX].ring.cfg.device));
-		ck_assert(!is_logged(log, buf + 2 * PAGE_SIZE));
-		ck_assert_uint_lt(logged(log, sizeof(log)), 8);
-		ck_assert_int_eq(path->ops->log_dirty(path, NULL, 0), 0);
-		memset(log, 0, sizeof(log));
+		ck_assert(is_logged(log.map, buf));
+		ck_assert(is_logged(log.map, n.d.q[RX].ring.cfg.device));
+		ck_assert(!is_logged(log.map, buf + 2 * PAGE_SIZE));
+		ck_assert_uint_lt(logged(&log), 8);
+		ck_assert_int_eq(path->ops->log_dirty(path, NULL), 0);
+		memset(log.map, 0, log.size);
 		out_and_in(0, 3);
-		ck_assert_uint_eq(logged(log, sizeof(log)), 0);
+		ck_assert_uint_eq(logged(&log), 0);
 	}
+	mem_log_close(&log);
 	unplug();
 }
 
@@ -649,6 +671,7 @@ Suite *vhost_net_suite(void)
 	tcase_add_test(t, bad_queues_do_not_start);
 	tcase_add_test(t, a_hostile_ring_breaks_the_device_until_its_reset);
 	tcase_add_test(t, a_used_index_that_the_driver_wrote_is_found);
+	tcase_add_test(t, a_tap_that_is_deleted_is_told_of_and_not_the_drivers_fault);
 	tcase_add_test(t, pairs_are_switched_on_and_off);
 	tcase_add_test(t, a_pair_that_is_off_rests);
 	tcase_add_test(t, without_multiqueue_the_third_queue_is_the_control_queue);

@@ -489,6 +489,15 @@ START_TEST(a_ring_lies_in_the_memory_there_is)
 		vu_addr(0, &a);
 		vu_closed("not in guest memory");
 	}
+	/* Looked at before it is started: for how far it is. */
+	vu_connect();
+	vu_up();
+	vu_enable(0, false);
+	vu_state(VHOST_USER_SET_VRING_BASE, 0, 0);
+	a = (struct vhost_user_addr){ .desc = VU_USER, .avail = VU_USER, .used = VU_USER + 2 };
+	vu_addr(0, &a);
+	vu_enable(0, true);
+	vu_closed("ring 0 is misaligned");
 	vu_end();
 }
 
@@ -512,7 +521,22 @@ START_TEST(descriptors_come_with_the_messages_that_have_some)
 	vu_connect();
 	vu_up();
 	vu_fd(VHOST_USER_SET_VRING_KICK, 0, vu.ram.region[0].fd); /* can't be waited for */
-	vu_closed("ring 0: ");
+	vu_closed("ring 0: it is no eventfd");
+	vu_end();
+}
+
+START_TEST(a_front_end_that_gives_its_own_socket_for_an_eventfd_is_seen_to_leave)
+{
+	static const u32 request[] = { VHOST_USER_SET_VRING_KICK, VHOST_USER_SET_VRING_CALL,
+				       VHOST_USER_SET_VRING_ERR };
+
+	vu_begin(vu_rng, false);
+	vu_up();
+	vu_fd(request[_i], 0, vu.sock);
+	vu_closed("ring 0: it is no eventfd");
+	ck_assert_uint_eq(vu.gone, 1);
+	vu_connect();
+	vu_alive();
 	vu_end();
 }
 
@@ -589,6 +613,8 @@ Suite *vhost_user_server_suite(void)
 	tcase_add_loop_test(bad, a_ring_that_can_not_be_ends_the_connection, 0, ARRAY_SIZE(states));
 	tcase_add_test(bad, a_ring_lies_in_the_memory_there_is);
 	tcase_add_test(bad, descriptors_come_with_the_messages_that_have_some);
+	tcase_add_loop_test(
+		bad, a_front_end_that_gives_its_own_socket_for_an_eventfd_is_seen_to_leave, 0, 3);
 	tcase_add_test(bad, what_is_no_message_ends_the_connection);
 	tcase_add_test(bad, the_configuration_has_an_end);
 	suite_add_tcase(s, good);
