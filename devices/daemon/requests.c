@@ -301,7 +301,7 @@ static int set_vring_kick(struct server *s, struct vhost_user_msg *m)
 	if (!r->started)
 		r->q->rings++;
 	r->started = true;
-	r->polled = fd < 0;
+	r->q->polled = s->o.poll || fd < 0;
 	return rings_update(s);
 }
 

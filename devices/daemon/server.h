@@ -38,7 +38,6 @@ struct ring {
 	bool base_given; /* .. and it is what the front end said, not yet compared to the ring */
 	bool started;	 /* from SET_VRING_KICK to GET_VRING_BASE */
 	bool enabled;
-	bool polled;  /* there is no kick eventfd: we have to look */
 	bool running; /* served: started, enabled, and all there that it needs */
 	int errfd;    /* -1: none */
 };

@@ -15,6 +15,10 @@
  * In order (2.7.9, 2.8.8): chains are numbered as they are got. One that is put before its turn
  * waits in order[] until those before it are put; then all that waited behind follow.
  *
+ * Polled: it is not the driver that vq_rearm() and vq_disarm() tell, but whoever looks for chains here. The
+ * driver is told not to kick once, and then now and again: by event index (2.7.10) this says "not for the next
+ * 2^16 chains".
+ *
  * Threads: see vq.h. Memory shared with the driver is touched in vq_split.c and vq_packed.c only.
  */
 #include "devices/virtio/vq_internal.h"
@@ -23,6 +27,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+
+#define DISARM_EVERY 0x4000 /* of the positions of pos.avail */
 
 /* A chain that was put too early. */
 struct vq_order {
@@ -97,6 +103,10 @@ int vq_start(struct vq *q, const struct mem *mem, const struct vq_cfg *cfg, stru
 			return err;
 		}
 	}
+	if (cfg->polled) {
+		q->disarmed = q->pos.avail;
+		format->disarm(q);
+	}
 	return 0;
 }
 
@@ -111,6 +121,8 @@ struct vq_pos vq_stop(struct vq *q)
 			q->pos.avail = q->pos.used;
 		vq_record_close(q);
 	}
+	if (q->cfg.polled)
+		q->format->rearm(q);
 	q->format = NULL;
 	return q->pos;
 }
@@ -149,7 +161,14 @@ static void put_in_order(struct vq *q, const struct vq_chain *c, u32 written)
 	struct vq_order *o = &q->order[c->seq];
 
 	assert(!o->put);
-	*o = (struct vq_order){ .written = written, .id = c->id, .ndesc = c->ndesc, .put = true };
+	if (c->seq != q->put_seq) {
+		*o = (struct vq_order){
+			.written = written, .id = c->id, .ndesc = c->ndesc, .put = true
+		};
+		return;
+	}
+	q->format->put(q, c->id, c->ndesc, written);
+	q->put_seq = seq_after(q, q->put_seq);
 	for (o = &q->order[q->put_seq]; o->put; o = &q->order[q->put_seq]) {
 		o->put = false;
 		q->format->put(q, o->id, o->ndesc, o->written);
@@ -193,6 +212,9 @@ bool vq_publish(struct vq *q)
 
 void vq_disarm(struct vq *q)
 {
+	q->waits = false;
+	if (q->cfg.polled)
+		return;
 	q->format->disarm(q);
 }
 
@@ -200,6 +222,14 @@ bool vq_rearm(struct vq *q)
 {
 	if (q->broken)
 		return false;
+	if (q->cfg.polled) {
+		if ((u16)(q->pos.avail - q->disarmed) >= DISARM_EVERY) {
+			q->disarmed = q->pos.avail;
+			q->format->disarm(q);
+		}
+		q->waits = true;
+		return false;
+	}
 	return q->format->rearm(q) || (q->record && vq_record_waits(q));
 }
 

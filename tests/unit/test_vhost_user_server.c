@@ -141,6 +141,37 @@ START_TEST(nobody_is_called_without_an_eventfd)
 	close(other);
 }
 
+/* Ask without a kick. Returns whether one was wanted. */
+static bool ask_silently(void)
+{
+	const struct ring_buf buf = { VU_DATA, 64 };
+	bool wanted;
+
+	ck_assert_int_ge(ring_add(&vu.ring[0], &buf, 0, 1, false), 0);
+	wanted = ring_publish(&vu.ring[0]);
+	vu_settle();
+	return wanted;
+}
+
+START_TEST(a_ring_without_a_kick_eventfd_is_polled)
+{
+	vu_begin(vu_rng, _i);
+	vu_up();
+	ck_assert(ask_silently());
+	ck_assert_uint_eq(answered(), 0);
+	vu_fd(VHOST_USER_SET_VRING_KICK, 0, -1);
+	ck_assert_uint_eq(answered(), 1);
+	ck_assert(!ask_silently());
+	ck_assert_uint_eq(answered(), 1);
+	/* With one it is kicked again. */
+	vu_fd(VHOST_USER_SET_VRING_KICK, 0, vu.kick);
+	ck_assert(ask_silently());
+	ck_assert_uint_eq(answered(), 0);
+	ask(0);
+	ck_assert_uint_eq(answered(), 1);
+	vu_end();
+}
+
 START_TEST(memory_comes_and_goes_under_a_running_ring)
 {
 	struct vhost_user_mem_slot slot = { .region = { 0x80000000, MIB, 0x10000, 0 } };
@@ -567,6 +598,7 @@ Suite *vhost_user_server_suite(void)
 	tcase_add_loop_test(good, a_disabled_ring_waits, 0, 2);
 	tcase_add_loop_test(good, without_protocol_features_rings_begin_enabled, 0, 2);
 	tcase_add_loop_test(good, nobody_is_called_without_an_eventfd, 0, 2);
+	tcase_add_loop_test(good, a_ring_without_a_kick_eventfd_is_polled, 0, 2);
 	tcase_add_loop_test(good, memory_comes_and_goes_under_a_running_ring, 0, 2);
 	tcase_add_test(good, success_is_acknowledged_if_that_was_asked_for);
 	tcase_add_test(good, the_configuration_is_read_and_written);
