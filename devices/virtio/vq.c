@@ -156,15 +156,22 @@ void vq_unget(struct vq *q, const struct vq_chain *c)
 	q->format->unget(q, c);
 }
 
-static void put_in_order(struct vq *q, const struct vq_chain *c, u32 written)
+/* Not inlined: the compiler would load all of the chain at once, which waits for all that was stored before
+ * its parts (see write_header() in net_rx.c). */
+static __attribute__((noinline)) void put_early(struct vq *q, const struct vq_chain *c, u32 written)
 {
 	struct vq_order *o = &q->order[c->seq];
 
 	assert(!o->put);
+	*o = (struct vq_order){ .written = written, .id = c->id, .ndesc = c->ndesc, .put = true };
+}
+
+static void put_in_order(struct vq *q, const struct vq_chain *c, u32 written)
+{
+	struct vq_order *o;
+
 	if (c->seq != q->put_seq) {
-		*o = (struct vq_order){
-			.written = written, .id = c->id, .ndesc = c->ndesc, .put = true
-		};
+		put_early(q, c, written);
 		return;
 	}
 	q->format->put(q, c->id, c->ndesc, written);

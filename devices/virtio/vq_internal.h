@@ -79,6 +79,17 @@ static inline void *vq_ptr(struct vq *q, u64 gpa, u64 len)
 	return vq_ptr_elsewhere(q, gpa, len);
 }
 
+/* Have a line fetched that will be written: for x86-64, __builtin_prefetch() would fetch it to be read, and
+ * the write would ask for it once more. */
+static inline void vq_fetch_to_write(const void *p)
+{
+#if defined(__x86_64__)
+	__asm__ volatile("prefetchw %0" : : "m"(*(const u8 *)p));
+#else
+	__builtin_prefetch(p, 1);
+#endif
+}
+
 /*
  * The descriptor of a chain that will be got soon: have the beginning of its buffer, where the headers are,
  * fetched meanwhile. A line that another processor has changed takes as long to come as all the rest of a
@@ -91,8 +102,8 @@ static inline void vq_expect(const struct vq *q, u64 addr, bool writable)
 	if (!range_inside(addr, 2 * VQ_LINE, r->gpa, r->size))
 		return;
 	if (writable) {
-		__builtin_prefetch(r->host + (addr - r->gpa), 1);
-		__builtin_prefetch(r->host + (addr - r->gpa) + VQ_LINE, 1);
+		vq_fetch_to_write(r->host + (addr - r->gpa));
+		vq_fetch_to_write(r->host + (addr - r->gpa) + VQ_LINE);
 	} else {
 		__builtin_prefetch(r->host + (addr - r->gpa));
 	}

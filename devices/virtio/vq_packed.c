@@ -180,6 +180,7 @@ static inline void packed_expect(struct vq *q)
 	if (pos % LINE_DESCS || (pos & ~WRAP) + EXPECT + LINE_DESCS > q->cfg.size ||
 	    !is_available(__atomic_load_n(&d[LINE_DESCS - 1].flags, __ATOMIC_RELAXED), pos))
 		return;
+	vq_fetch_to_write(d + EXPECT);
 	for (u32 i = EXPECT; i < EXPECT + LINE_DESCS; i++) {
 		u16 flags = __atomic_load_n(&d[i].flags, __ATOMIC_RELAXED);
 

@@ -185,6 +185,8 @@ static void split_put(struct vq *q, u16 id, u16 ndesc, u32 written)
 {
 	struct vring_used_elem *e = &used_of(q)->ring[q->pos.used & (q->cfg.size - 1)];
 
+	if ((uintptr_t)e % VQ_LINE < sizeof(*e)) /* the one after next */
+		vq_fetch_to_write((u8 *)e + 2 * VQ_LINE);
 	__atomic_store_n(&e->id, id, __ATOMIC_RELAXED);
 	__atomic_store_n(&e->len, written, __ATOMIC_RELAXED);
 	q->pos.used++;
