@@ -63,6 +63,9 @@ static const char help_text[] =
 	"                        each is busy while rings run. The queues' threads are bound to "
 	"the\n"
 	"                        CPUs in turn\n"
+	"  --sandbox on|off      once set up, make no system calls but those that serving needs: "
+	"no\n"
+	"                        file is opened and no program run any more (default on)\n"
 	"  -h, --help            show this text\n"
 	"\n"
 	"A comma in a value is written twice. A front end that breaks the protocol, or hands over\n"
@@ -87,6 +90,7 @@ enum option_id {
 	OPT_QUEUES,
 	OPT_PACKED,
 	OPT_POLL,
+	OPT_SANDBOX,
 	OPT_COUNT
 };
 
@@ -100,6 +104,7 @@ static const struct option options[] = {
 	[OPT_QUEUES] = { "queues", required_argument, NULL, OPTION_BASE + OPT_QUEUES },
 	[OPT_PACKED] = { "packed", required_argument, NULL, OPTION_BASE + OPT_PACKED },
 	[OPT_POLL] = { "poll", optional_argument, NULL, OPTION_BASE + OPT_POLL },
+	[OPT_SANDBOX] = { "sandbox", required_argument, NULL, OPTION_BASE + OPT_SANDBOX },
 	[OPT_COUNT] = { 0 },
 };
 
@@ -281,6 +286,8 @@ static int apply(struct daemon_config *cfg, enum option_id id, const char *arg)
 		return parse_switch("packed", arg, &cfg->packed);
 	case OPT_POLL:
 		return parse_poll(cfg, arg);
+	case OPT_SANDBOX:
+		return parse_switch("sandbox", arg, &cfg->sandbox);
 	case OPT_COUNT:
 		break;
 	}
@@ -353,7 +360,9 @@ int daemon_config_parse(struct daemon_config *cfg, int argc, char **argv)
 	const char *kind = argc > 1 ? argv[1] : "";
 	int err;
 
-	*cfg = (struct daemon_config){ .queues = 1, .packed = true, .disk.discard = true };
+	*cfg = (struct daemon_config){
+		.queues = 1, .packed = true, .sandbox = true, .disk.discard = true
+	};
 	if (strcmp(kind, "net") == 0) {
 		cfg->kind = DEVICE_NET;
 	} else if (strcmp(kind, "blk") == 0) {

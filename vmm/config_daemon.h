@@ -18,6 +18,7 @@ struct daemon_config {
 	u32 fd;		       /* a connected socket */
 	u32 queues;	       /* of a network device: pairs */
 	bool packed;
+	bool sandbox;
 	bool poll;
 	u32 poll_cpu[DAEMON_CPUS]; /* of the queues' threads, in turn; npoll_cpus 0: any */
 	u32 npoll_cpus;

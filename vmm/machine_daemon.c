@@ -20,6 +20,7 @@
 #include "minivmm/vhost_user_server.h"
 #include "minivmm/virtio.h"
 #include "vmm/config_daemon.h"
+#include "vmm/sandbox.h"
 
 #include <errno.h>
 #include <linux/virtio_net.h>
@@ -288,6 +289,17 @@ static int create_server(struct daemon *d)
 
 /* ---- all of it ---- */
 
+static int enter_sandbox(struct daemon *d)
+{
+	const struct daemon_config *cfg = d->cfg;
+	bool net = cfg->kind == DEVICE_NET;
+	u32 needs = net && cfg->peer == DAEMON_USER			? SANDBOX_INTERNET
+		    : net && cfg->peer == DAEMON_SOCKET && !cfg->server ? SANDBOX_CONNECT
+									: 0;
+
+	return cfg->sandbox ? sandbox_enter(needs) : 0;
+}
+
 static int create(struct daemon *d)
 {
 	int err = loop_create(&d->loop);
@@ -311,7 +323,9 @@ static int create(struct daemon *d)
 	err = bind_iothreads(d);
 	if (!err)
 		err = d->cfg->kind == DEVICE_NET ? create_net(d) : create_disk(d);
-	return err ? err : create_server(d);
+	if (!err)
+		err = create_server(d);
+	return err ? err : enter_sandbox(d);
 }
 
 static void destroy(struct daemon *d)

@@ -55,6 +55,7 @@ START_TEST(a_device_is_net_or_blk)
 	ck_assert_str_eq(cfg.socket, "s");
 	ck_assert_uint_eq(cfg.queues, 1);
 	ck_assert(cfg.packed);
+	ck_assert(cfg.sandbox);
 	good("blk --socket s --file a,,b,readonly=on,aio=threads,cache=writethrough,serial=x");
 	ck_assert_int_eq(cfg.kind, DEVICE_DISK);
 	ck_assert_str_eq(cfg.disk.file, "a,b");
@@ -111,7 +112,8 @@ START_TEST(numbers_and_switches_are_checked)
 	bad("blk --socket s --file x --frob", "unknown option --frob; see minivmm device --help");
 	bad("blk --socket s --file x frob", "'frob' is not an option");
 	bad("blk --socket", "--socket needs a value");
-	good("blk --socket s --file x --packed off");
+	good("blk --socket s --file x --packed off --sandbox off");
+	ck_assert(!cfg.sandbox);
 	ck_assert(!cfg.packed);
 }
 
