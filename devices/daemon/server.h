@@ -102,6 +102,9 @@ void rings_hold(struct server *s);
 /* Stop all rings, and forget all that the front end said. */
 void rings_forget(struct server *s);
 
+/* Have reads and writes of a descriptor not block. Returns 0 or -errno. */
+int fd_nonblocking(int fd);
+
 /* Put the front end's eventfd in the place of ours; -1: one that nobody listens to. Returns 0 or -errno. */
 int ring_set_kick(struct ring *r, int fd);
 int ring_set_call(struct ring *r, int fd);
@@ -128,6 +131,9 @@ bool memory_gpa(const struct server *s, u64 user_addr, u64 *gpa);
 int inflight_make(struct server *s, struct vhost_user_inflight *i, int *fd);
 int inflight_set(struct server *s, const struct vhost_user_inflight *i, int fd);
 void inflight_forget(struct server *s);
+
+/* Is there a part of it for the ring, as it is? */
+bool inflight_fits(const struct ring *r);
 
 /* A ring's part of it, or NULL. */
 void *inflight_of(const struct ring *r);

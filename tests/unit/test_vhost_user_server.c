@@ -6,6 +6,7 @@
 #include "tests/unit/vhost_user_rig.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/virtio_blk.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_ring.h>
@@ -586,6 +587,42 @@ START_TEST(the_configuration_has_an_end)
 	vu_end();
 }
 
+/* 0: of fewer descriptors than the ring has; 1: of fewer rings. */
+START_TEST(a_ring_without_a_place_in_the_record_is_refused)
+{
+	struct vhost_user_inflight i = { .nqueues = 2 - _i, .queue_size = VU_SIZE >> !_i };
+	struct vhost_user_msg m;
+	int fd;
+
+	vu_begin(vu_blk, false);
+	vu_features(~0ULL);
+	vu_memory();
+	vu_send(VHOST_USER_GET_INFLIGHT_FD, 0, &i, sizeof(i), NULL, 0);
+	vu_reply(&m);
+	fd = m.fd[0];
+	vu_send(VHOST_USER_SET_INFLIGHT_FD, 0, &m.inflight, sizeof(i), &fd, 1);
+	vu_ring(_i, 0);
+	vu_alive();
+	vu_enable(_i, true);
+	vu_closed("no place in the record");
+	close(fd);
+	vu_end();
+}
+
+START_TEST(other_flags_of_a_descriptor_are_left_alone)
+{
+	int kick = eventfd(0, EFD_CLOEXEC);
+
+	vu_begin(vu_rng, false);
+	vu_up();
+	ck_assert_int_eq(fcntl(kick, F_SETFL, O_NOATIME), 0);
+	vu_fd(VHOST_USER_SET_VRING_KICK, 0, kick);
+	vu_alive();
+	ck_assert_int_eq(fcntl(kick, F_GETFL) & (O_NOATIME | O_NONBLOCK), O_NOATIME | O_NONBLOCK);
+	vu_end();
+	close(kick);
+}
+
 Suite *vhost_user_server_suite(void)
 {
 	Suite *s = suite_create("vhost_user_server");
@@ -617,6 +654,8 @@ Suite *vhost_user_server_suite(void)
 	tcase_add_test(bad, descriptors_come_with_the_messages_that_have_some);
 	tcase_add_test(bad, what_is_no_message_ends_the_connection);
 	tcase_add_test(bad, the_configuration_has_an_end);
+	tcase_add_loop_test(bad, a_ring_without_a_place_in_the_record_is_refused, 0, 2);
+	tcase_add_test(bad, other_flags_of_a_descriptor_are_left_alone);
 	suite_add_tcase(s, good);
 	suite_add_tcase(s, bad);
 	return s;
