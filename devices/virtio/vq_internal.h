@@ -93,7 +93,8 @@ static inline void vq_fetch_to_write(const void *p)
 /*
  * The descriptor of a chain that will be got soon: have the beginning of its buffer, where the headers are,
  * fetched meanwhile. A line that another processor has changed takes as long to come as all the rest of a
- * chain. It is a hint, and nothing of it is kept: a wrong one does no harm.
+ * chain; where the sides wait for each other's kicks, that is no time, so only polled queues do it. It is a
+ * hint, and nothing of it is kept: a wrong one does no harm.
  */
 static inline void vq_expect(const struct vq *q, u64 addr, bool writable)
 {

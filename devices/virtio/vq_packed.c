@@ -198,7 +198,8 @@ static int packed_get(struct vq *q, struct vq_chain *c)
 
 	if (!is_available(flags, q->pos.avail))
 		return 0;
-	packed_expect(q);
+	if (q->cfg.polled)
+		packed_expect(q);
 	if (packed_walk(q, c, flags))
 		return -EINVAL;
 	q->room -= c->ndesc;

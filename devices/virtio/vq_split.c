@@ -157,7 +157,8 @@ static int split_get(struct vq *q, struct vq_chain *c)
 		if (found <= 0)
 			return found;
 	}
-	split_expect(q);
+	if (q->cfg.polled)
+		split_expect(q);
 	if (split_walk(q, c,
 		       __atomic_load_n(&ring[q->pos.avail & (q->cfg.size - 1)], __ATOMIC_RELAXED)))
 		return -EINVAL;
@@ -185,7 +186,7 @@ static void split_put(struct vq *q, u16 id, u16 ndesc, u32 written)
 {
 	struct vring_used_elem *e = &used_of(q)->ring[q->pos.used & (q->cfg.size - 1)];
 
-	if ((uintptr_t)e % VQ_LINE < sizeof(*e)) /* the one after next */
+	if (q->cfg.polled && (uintptr_t)e % VQ_LINE < sizeof(*e)) /* the one after next */
 		vq_fetch_to_write((u8 *)e + 2 * VQ_LINE);
 	__atomic_store_n(&e->id, id, __ATOMIC_RELAXED);
 	__atomic_store_n(&e->len, written, __ATOMIC_RELAXED);
