@@ -41,6 +41,7 @@ help:
 	@echo 'make bench-startup  time from exec to the first KVM_RUN, and memory, beside QEMU'
 	@echo 'make bench-blk      disks in the lab host, beside QEMU'
 	@echo 'make bench-net      a tap in the lab host, beside QEMU'
+	@echo 'make bench-vhost-user  the device daemon beside DPDK'
 	@echo 'make bench-boot     time to init in the lab host, beside QEMU'
 	@echo 'make bench-ring     nanoseconds and instructions a chain on the device side of a virtqueue'
 	@echo 'make install        into PREFIX=/usr/local'

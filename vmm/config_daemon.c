@@ -17,6 +17,7 @@
 #include <string.h>
 
 #define FD_MIN	     3	   /* behind standard input, output and error */
+#define CPUS_MAX     8192  /* that Linux knows */
 #define MTU_MIN	     68	   /* VIRTIO 1.2, 5.1.4.1 */
 #define USER_MTU_MAX 65521 /* libslirp's */
 
@@ -45,7 +46,8 @@ static const char help_text[] =
 	"                        nobody, who takes everything, for benchmarks.\n"
 	"                        Settings: mtu=N; user: hostfwd=tcp|udp:[HOSTADDR]:PORT-\n"
 	"                        [GUESTADDR]:PORT (several times), restrict=on|off (nothing but\n"
-	"                        that); socket: server=on|off (listen at PATH)\n"
+	"                        that); socket: server=on|off (listen at PATH); null:\n"
+	"                        source=on|off (there always is a frame, of 60 bytes)\n"
 	"  --file IMAGE|fd=N[:M][,SETTING]...\n"
 	"                        the disk's raw content, or an open file with it (with direct=on\n"
 	"                        N has O_DIRECT, and M not). Settings: readonly=on|off, "
@@ -58,6 +60,14 @@ static const char help_text[] =
 	"a\n"
 	"                        thread of its own, as long as there are processors\n"
 	"  --packed on|off       offer the packed ring format, too (default on)\n"
+	"  --poll[=CPU[,CPU]...] look for work without end instead of waiting for kicks: a "
+	"processor\n"
+	"                        each is busy while rings run. The queues' threads are bound to "
+	"the\n"
+	"                        CPUs in turn\n"
+	"  --sandbox on|off      once set up, make no system calls but those that serving needs: "
+	"no\n"
+	"                        file is opened and no program run any more (default on)\n"
 	"  -h, --help            show this text\n"
 	"\n"
 	"A comma in a value is written twice. A front end that breaks the protocol, or hands over\n"
@@ -74,7 +84,17 @@ static const char help_text[] =
 	"      -numa node,memdev=ram -chardev socket,id=c,path=/tmp/blk.sock,reconnect=1 \\\n"
 	"      -device vhost-user-blk-pci,chardev=c ...\n";
 
-enum option_id { OPT_SOCKET, OPT_FD, OPT_PEER, OPT_FILE, OPT_QUEUES, OPT_PACKED, OPT_COUNT };
+enum option_id {
+	OPT_SOCKET,
+	OPT_FD,
+	OPT_PEER,
+	OPT_FILE,
+	OPT_QUEUES,
+	OPT_PACKED,
+	OPT_POLL,
+	OPT_SANDBOX,
+	OPT_COUNT
+};
 
 #define OPTION_BASE 256 /* beyond all letters */
 
@@ -85,6 +105,8 @@ static const struct option options[] = {
 	[OPT_FILE] = { "file", required_argument, NULL, OPTION_BASE + OPT_FILE },
 	[OPT_QUEUES] = { "queues", required_argument, NULL, OPTION_BASE + OPT_QUEUES },
 	[OPT_PACKED] = { "packed", required_argument, NULL, OPTION_BASE + OPT_PACKED },
+	[OPT_POLL] = { "poll", optional_argument, NULL, OPTION_BASE + OPT_POLL },
+	[OPT_SANDBOX] = { "sandbox", required_argument, NULL, OPTION_BASE + OPT_SANDBOX },
 	[OPT_COUNT] = { 0 },
 };
 
@@ -96,6 +118,7 @@ static const struct subopt peer_subopts[] = {
 	{ .name = "hostfwd", .type = SUBOPT_LIST, TO(hostfwd) },
 	{ .name = "restrict", .type = SUBOPT_SWITCH, TO(restricted) },
 	{ .name = "server", .type = SUBOPT_SWITCH, TO(server) },
+	{ .name = "source", .type = SUBOPT_SWITCH, TO(source) },
 	{ .name = NULL },
 };
 
@@ -191,6 +214,10 @@ static int parse_peer(struct daemon_config *cfg, const char *arg)
 		log_err("--peer: hostfwd= and restrict= are for user");
 		return -EINVAL;
 	}
+	if (cfg->source && cfg->peer != DAEMON_NULL) {
+		log_err("--peer: source=on is for null");
+		return -EINVAL;
+	}
 	if (cfg->peer == DAEMON_USER && cfg->mtu > USER_MTU_MAX) {
 		log_err("--peer: mtu=%u: with user it is at most %d", cfg->mtu, USER_MTU_MAX);
 		return -EINVAL;
@@ -246,6 +273,27 @@ static int parse_switch(const char *option, const char *arg, bool *value)
 	return 0;
 }
 
+/* `arg`: numbers with a comma between, or NULL. */
+static int parse_poll(struct daemon_config *cfg, const char *arg)
+{
+	const char *rest = arg;
+
+	cfg->poll = true;
+	while (rest) {
+		u64 n;
+
+		if (number_parse(rest, &n, &rest) || (*rest && *rest != ',') || n >= CPUS_MAX ||
+		    cfg->npoll_cpus == DAEMON_CPUS) {
+			log_err("--poll=%s: give the numbers of up to %d CPUs, as in --poll=2,3",
+				arg, DAEMON_CPUS);
+			return -EINVAL;
+		}
+		cfg->poll_cpu[cfg->npoll_cpus++] = n;
+		rest = *rest ? rest + 1 : NULL;
+	}
+	return 0;
+}
+
 static int apply(struct daemon_config *cfg, enum option_id id, const char *arg)
 {
 	switch (id) {
@@ -262,6 +310,10 @@ static int apply(struct daemon_config *cfg, enum option_id id, const char *arg)
 		return parse_queues(cfg, arg);
 	case OPT_PACKED:
 		return parse_switch("packed", arg, &cfg->packed);
+	case OPT_POLL:
+		return parse_poll(cfg, arg);
+	case OPT_SANDBOX:
+		return parse_switch("sandbox", arg, &cfg->sandbox);
 	case OPT_COUNT:
 		break;
 	}
@@ -337,7 +389,9 @@ int daemon_config_parse(struct daemon_config *cfg, int argc, char **argv)
 	const char *kind = argc > 1 ? argv[1] : "";
 	int err;
 
-	*cfg = (struct daemon_config){ .queues = 1, .packed = true, .disk.discard = true };
+	*cfg = (struct daemon_config){
+		.queues = 1, .packed = true, .sandbox = true, .disk.discard = true
+	};
 	if (strcmp(kind, "net") == 0) {
 		cfg->kind = DEVICE_NET;
 	} else if (strcmp(kind, "blk") == 0) {

@@ -9,6 +9,8 @@
 #include "minivmm/peer.h"
 #include "vmm/config.h"
 
+#define DAEMON_CPUS 64 /* as many as there may be threads */
+
 enum daemon_peer { DAEMON_TAP, DAEMON_FD, DAEMON_USER, DAEMON_SOCKET, DAEMON_NULL };
 
 struct daemon_config {
@@ -17,12 +19,16 @@ struct daemon_config {
 	u32 fd;		       /* a connected socket */
 	u32 queues;	       /* of a network device: pairs */
 	bool packed;
+	bool sandbox;
+	bool poll;
+	u32 poll_cpu[DAEMON_CPUS]; /* of the queues' threads, in turn; npoll_cpus 0: any */
+	u32 npoll_cpus;
 
 	/* Of a network device. */
 	enum daemon_peer peer;
-	const char *target; /* tap: name; socket: path */
+	const char *target;			/* tap: name; socket: path */
 	u32 npeer_fds, peer_fd[PEER_PAIRS_MAX]; /* of an open tap, one a pair */
-	bool server, restricted;
+	bool server, restricted, source;
 	struct subopt_list hostfwd;
 	u32 mtu;
 

@@ -7,6 +7,9 @@
  * the deleted one from the batch in hand. Calls from other threads queue up in `calls` and an
  * eventfd wakes the loop to run them.
  *
+ * With something to look at, epoll_wait() does not wait, and is asked only after some rounds of looking: it
+ * costs as much as a dozen of frames.
+ *
  * Threads: `lock` guards the fields below it; the batch belongs to the loop's thread.
  */
 #include "minivmm/loop.h"
@@ -18,7 +21,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#define BATCH 32
+#define BATCH  32
+#define ROUNDS 32 /* of looking, between two looks at the descriptors */
 
 struct call {
 	void (*fn)(void *arg);
@@ -32,7 +36,9 @@ struct loop {
 	struct loop_fd wake; /* eventfd: calls are waiting, or quit */
 	struct epoll_event batch[BATCH];
 	int nbatch;
-	pthread_t started; /* the thread that loop_start() made */
+	struct loop_poll *polls;     /* what there is to look at, */
+	struct loop_poll *poll_next; /* and what comes after the one in hand */
+	pthread_t started;	     /* the thread that loop_start() made */
 
 	pthread_mutex_t lock;
 	pthread_cond_t done; /* some call is done, the loop runs, or nobody acts for it */
@@ -115,9 +121,47 @@ void loop_destroy(struct loop *l)
 	free(l);
 }
 
+void loop_poll_add(struct loop *l, struct loop_poll *p)
+{
+	if (p->added)
+		return;
+	p->added = true;
+	p->next = l->polls;
+	l->polls = p;
+}
+
+void loop_poll_del(struct loop *l, struct loop_poll *p)
+{
+	struct loop_poll **at = &l->polls;
+
+	if (!p->added)
+		return;
+	while (*at != p)
+		at = &(*at)->next;
+	*at = p->next;
+	if (l->poll_next == p)
+		l->poll_next = p->next;
+	p->added = false;
+}
+
+static bool look_at_all(struct loop *l)
+{
+	bool found = false;
+
+	for (struct loop_poll *p = l->polls; p; p = l->poll_next) {
+		l->poll_next = p->next;
+		found |= p->look(p);
+	}
+	return found;
+}
+
 static void loop_turn(struct loop *l)
 {
-	l->nbatch = epoll_wait(l->epfd, l->batch, BATCH, -1);
+	for (u32 i = 0; l->polls && i < ROUNDS; i++) {
+		if (!look_at_all(l))
+			loop_relax();
+	}
+	l->nbatch = epoll_wait(l->epfd, l->batch, BATCH, l->polls ? 0 : -1);
 	for (int i = 0; i < l->nbatch; i++) {
 		struct loop_fd *lf = l->batch[i].data.ptr;
 

@@ -20,9 +20,11 @@
 #include "minivmm/vhost_user_server.h"
 #include "minivmm/virtio.h"
 #include "vmm/config_daemon.h"
+#include "vmm/sandbox.h"
 
 #include <errno.h>
 #include <linux/virtio_net.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -101,6 +103,46 @@ static int watch_signals(struct daemon *d)
 	d->signals = (struct loop_fd){ .fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK),
 				       .ready = signals_ready };
 	return d->signals.fd < 0 ? -errno : loop_add(d->loop, &d->signals, EPOLLIN);
+}
+
+struct binding {
+	u32 cpu;
+	int err;
+};
+
+static void bind_thread(void *arg)
+{
+	struct binding *b = arg;
+	u32 n = b->cpu + 1;
+	cpu_set_t *set = CPU_ALLOC(n);
+
+	if (!set) {
+		b->err = -ENOMEM;
+		return;
+	}
+	CPU_ZERO_S(CPU_ALLOC_SIZE(n), set);
+	CPU_SET_S(b->cpu, CPU_ALLOC_SIZE(n), set);
+	b->err = sched_setaffinity(0, CPU_ALLOC_SIZE(n), set) < 0 ? -errno : 0;
+	CPU_FREE(set);
+}
+
+/* Bind each thread to its CPU. */
+static int bind_iothreads(struct daemon *d)
+{
+	const struct daemon_config *cfg = d->cfg;
+
+	for (u32 i = 0; cfg->npoll_cpus && i < d->niothreads; i++) {
+		struct binding b = { .cpu = cfg->poll_cpu[i % cfg->npoll_cpus] };
+
+		loop_call(d->iothread[i], bind_thread, &b);
+		if (b.err) {
+			log_err("--poll: CPU %u: %s", b.cpu,
+				b.err == -EINVAL ? "there is none, or we may not use it"
+						 : strerror(-b.err));
+			return b.err;
+		}
+	}
+	return 0;
 }
 
 static int start_iothreads(struct daemon *d)
@@ -195,7 +237,7 @@ static int open_peer(struct daemon *d, struct peer **p)
 	case DAEMON_SOCKET:
 		return peer_socket_open(p, &socket);
 	case DAEMON_NULL:
-		err = peer_null_open(p, cfg->queues);
+		err = peer_null_open(p, cfg->queues, cfg->source);
 		break;
 	}
 	if (err)
@@ -238,6 +280,7 @@ static int create_server(struct daemon *d)
 		.fd = d->cfg->fd,
 		.nqueues = d->v->nqueues,
 		.unit = net ? 2 : 1,
+		.poll = d->cfg->poll,
 		.inflight = !net, /* a frame that is lost is sent again, a request is not */
 		.enabled = net ? queues_enabled : NULL,
 		.gone = front_end_gone,
@@ -248,6 +291,17 @@ static int create_server(struct daemon *d)
 }
 
 /* ---- all of it ---- */
+
+static int enter_sandbox(struct daemon *d)
+{
+	const struct daemon_config *cfg = d->cfg;
+	bool net = cfg->kind == DEVICE_NET;
+	u32 needs = net && cfg->peer == DAEMON_USER			? SANDBOX_INTERNET
+		    : net && cfg->peer == DAEMON_SOCKET && !cfg->server ? SANDBOX_CONNECT
+									: 0;
+
+	return cfg->sandbox ? sandbox_enter(needs) : 0;
+}
 
 static int create(struct daemon *d)
 {
@@ -269,8 +323,12 @@ static int create(struct daemon *d)
 		.io_loop = d->iothread,
 		.nio_loops = d->niothreads,
 	};
-	err = d->cfg->kind == DEVICE_NET ? create_net(d) : create_disk(d);
-	return err ? err : create_server(d);
+	err = bind_iothreads(d);
+	if (!err)
+		err = d->cfg->kind == DEVICE_NET ? create_net(d) : create_disk(d);
+	if (!err)
+		err = create_server(d);
+	return err ? err : enter_sandbox(d);
 }
 
 static void destroy(struct daemon *d)

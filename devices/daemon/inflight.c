@@ -61,13 +61,14 @@ void inflight_forget(struct server *s)
 
 int inflight_set(struct server *s, const struct vhost_user_inflight *i, int fd)
 {
-	u64 step = stride(s, i->queue_size);
 	struct stat st;
 	void *map;
+	u64 step;
 	int err = check(s, i);
 
 	if (err)
 		return err;
+	step = stride(s, i->queue_size);
 	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || i->mmap_size < i->nqueues * step ||
 	    i->mmap_offset % PAGE_SIZE ||
 	    !range_inside(i->mmap_offset, i->mmap_size, 0, st.st_size))
@@ -87,12 +88,19 @@ int inflight_set(struct server *s, const struct vhost_user_inflight *i, int fd)
 	return 0;
 }
 
+bool inflight_fits(const struct ring *r)
+{
+	const struct server *s = r->s;
+
+	return r->q->index < s->inflight_queues && r->size <= s->inflight_queue_size &&
+	       stride(s, s->inflight_queue_size) <= s->inflight_step;
+}
+
 void *inflight_of(const struct ring *r)
 {
 	const struct server *s = r->s;
 
-	if (!s->inflight || r->q->index >= s->inflight_queues || r->size > s->inflight_queue_size ||
-	    stride(s, s->inflight_queue_size) > s->inflight_step)
+	if (!s->inflight || !inflight_fits(r))
 		return NULL;
 	return s->inflight + r->q->index * s->inflight_step;
 }

@@ -310,7 +310,7 @@ static int set_vring_kick(struct server *s, struct vhost_user_msg *m)
 	if (!r->started)
 		r->q->rings++;
 	r->started = true;
-	r->polled = fd < 0;
+	r->q->polled = s->o.poll || fd < 0;
 	return rings_update(s);
 }
 
@@ -338,7 +338,7 @@ static int set_vring_err(struct server *s, struct vhost_user_msg *m)
 		close(r->errfd);
 	r->errfd = fd;
 	if (fd >= 0) {
-		fcntl(fd, F_SETFL, O_NONBLOCK);
+		fd_nonblocking(fd);
 		m->fd[0] = -1; /* ours */
 	}
 	return 0;
@@ -380,10 +380,13 @@ static int set_config(struct server *s, struct vhost_user_msg *m)
 
 static int set_backend_req_fd(struct server *s, struct vhost_user_msg *m)
 {
+	int err;
+
 	if (m->nfds != 1)
 		return server_refuse(s, -EINVAL, "%u descriptors", m->nfds);
-	if (fcntl(m->fd[0], F_SETFL, O_NONBLOCK) < 0)
-		return server_refuse(s, -errno, "the descriptor: %s", strerror(errno));
+	err = fd_nonblocking(m->fd[0]);
+	if (err)
+		return server_refuse(s, err, "the descriptor: %s", strerror(-err));
 	if (s->back >= 0)
 		close(s->back);
 	s->back = m->fd[0];

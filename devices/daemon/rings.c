@@ -54,19 +54,26 @@ bool ring_is_eventfd(int fd)
 	return fstat(fd, &st) == 0 && !(st.st_mode & S_IFMT);
 }
 
+int fd_nonblocking(int fd)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	return flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ? -errno : 0;
+}
+
 /* Put `fd` behind the number `place`; -1: an eventfd that nobody else has. */
 static int replace(int place, int fd)
 {
-	int own = -1, err;
+	int own = -1, err = 0;
 
 	if (fd >= 0 && !ring_is_eventfd(fd))
 		return -EINVAL;
-	if (fd < 0)
-		own = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	else if (fcntl(fd, F_SETFL, O_NONBLOCK) < 0) /* a full one must not stop us */
-		return -errno;
-	if (fd < 0 && own < 0)
-		return -errno;
+	if (fd >= 0)
+		err = fd_nonblocking(fd); /* a full one must not stop us */
+	else if ((own = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) < 0)
+		err = -errno;
+	if (err)
+		return err;
 	err = dup3(fd < 0 ? own : fd, place, O_CLOEXEC) < 0 ? -errno : 0;
 	if (own >= 0)
 		close(own);
@@ -165,6 +172,11 @@ static int ring_start(struct ring *r)
 	if (!memory_gpa(s, r->addr.desc, &cfg.desc) || !memory_gpa(s, r->addr.avail, &cfg.driver) ||
 	    !memory_gpa(s, r->addr.used, &cfg.device))
 		return server_refuse(s, -EFAULT, "ring %u is not in guest memory", r->q->index);
+	if (s->inflight && !inflight_fits(r)) /* it would lose requests, and nobody would know */
+		return server_refuse(s, -EINVAL,
+				     "ring %u has %u descriptors, and no place in the record of "
+				     "what is in flight",
+				     r->q->index, r->size);
 	err = find_used(r, &cfg);
 	if (!err)
 		err = log_of(r, &cfg);

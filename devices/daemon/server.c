@@ -227,7 +227,7 @@ static int create(struct server *s)
 	if (s->o.path) {
 		err = loop_add(s->loop, &s->listen, EPOLLIN);
 	} else {
-		fcntl(s->o.fd, F_SETFL, O_NONBLOCK);
+		fd_nonblocking(s->o.fd);
 		err = connect_client(s, s->o.fd);
 	}
 	if (err)

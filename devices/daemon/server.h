@@ -40,7 +40,6 @@ struct ring {
 	bool base_given; /* .. and it is what the front end said, not yet compared to the ring */
 	bool started;	 /* from SET_VRING_KICK to GET_VRING_BASE */
 	bool enabled;
-	bool polled;  /* there is no kick eventfd: we have to look */
 	bool running; /* served: started, enabled, and all there that it needs */
 	int errfd;    /* -1: none */
 };
@@ -111,6 +110,9 @@ void rings_forget(struct server *s);
 /* May a front end have us take `fd` for an eventfd? */
 bool ring_is_eventfd(int fd);
 
+/* Have reads and writes of a descriptor not block. Returns 0 or -errno. */
+int fd_nonblocking(int fd);
+
 /* Put the front end's eventfd in the place of ours; -1: one that nobody listens to. Returns 0, -EINVAL (it is
  * none) or -errno. */
 int ring_set_kick(struct ring *r, int fd);
@@ -138,6 +140,9 @@ bool memory_gpa(const struct server *s, u64 user_addr, u64 *gpa);
 int inflight_make(struct server *s, struct vhost_user_inflight *i, int *fd);
 int inflight_set(struct server *s, const struct vhost_user_inflight *i, int fd);
 void inflight_forget(struct server *s);
+
+/* Is there a part of it for the ring, as it is? */
+bool inflight_fits(const struct ring *r);
 
 /* A ring's part of it, or NULL. */
 void *inflight_of(const struct ring *r);

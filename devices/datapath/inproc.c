@@ -9,6 +9,9 @@
  * while nobody watches wait in the eventfd. It is watched for edges, each kick being one, and never
  * read: a system call less.
  *
+ * A queue that is polled asks for no kick at all: the loop looks for chains as long as the queue waits for
+ * some. A kick is heard all the same. If the device is broken there is nothing to look for any more.
+ *
  * Threads: all but the outermost functions run on the queue's loop.
  */
 #include "devices/datapath/inproc.h"
@@ -41,6 +44,18 @@ static void kick_ready(struct loop_fd *lf, u32 events)
 	inproc_check(q);
 }
 
+static bool look(struct loop_poll *p)
+{
+	struct virtio_queue *q = container_of(p, struct virtio_queue, poll);
+
+	if (!vq_waits(&q->vq))
+		return false;
+	kick_ready(&q->kick, EPOLLIN);
+	if (virtio_status_read(q->dev) & VIRTIO_CONFIG_S_NEEDS_RESET)
+		loop_poll_del(q->loop, p);
+	return true;
+}
+
 struct transfer {
 	struct virtio_queue *q;
 	const struct vq_cfg *cfg;
@@ -52,16 +67,22 @@ static void start_on_loop(void *arg)
 {
 	struct transfer *t = arg;
 	struct virtio_queue *q = t->q;
+	struct vq_cfg cfg = *t->cfg;
 
-	t->err = vq_start(&q->vq, q->dev->env->mem, t->cfg, t->pos, irq_fd(q->call));
+	cfg.polled = q->polled;
+	t->err = vq_start(&q->vq, q->dev->env->mem, &cfg, t->pos, irq_fd(q->call));
 	if (t->err)
 		return;
+	q->poll = (struct loop_poll){ .look = look };
 	q->kick = (struct loop_fd){ .fd = q->kickfd, .ready = kick_ready };
 	t->err = loop_add(q->loop, &q->kick, EPOLLIN | EPOLLET);
-	if (t->err)
+	if (t->err) {
 		vq_stop(&q->vq);
-	else
-		kick_ready(&q->kick, EPOLLIN);
+		return;
+	}
+	kick_ready(&q->kick, EPOLLIN);
+	if (q->polled)
+		loop_poll_add(q->loop, &q->poll);
 }
 
 static int inproc_start(struct datapath *d, struct virtio_queue *q, const struct vq_cfg *cfg,
@@ -79,6 +100,7 @@ static void stop_on_loop(void *arg)
 	struct transfer *t = arg;
 	struct virtio_queue *q = t->q;
 
+	loop_poll_del(q->loop, &q->poll);
 	loop_del(q->loop, &q->kick);
 	if (q->dev->ops->quiesce)
 		q->dev->ops->quiesce(q->dev, q);

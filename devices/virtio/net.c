@@ -292,15 +292,6 @@ static u64 poll_time(struct net_pair *p, u64 now)
 	return p->poll_ns;
 }
 
-static void relax(void)
-{
-#if defined(__x86_64__)
-	__builtin_ia32_pause();
-#elif defined(__aarch64__)
-	__asm__ volatile("yield");
-#endif
-}
-
 /* Move frames in both directions until there have been none for as long as poll_time() says, or a turn
  * is over. */
 static void pair_poll(struct net_pair *p)
@@ -318,7 +309,7 @@ static void pair_poll(struct net_pair *p)
 		if (net_turn_over(&rx) || net_turn_over(&tx) || net_needs_reset(p->net))
 			break;
 		if (!done)
-			relax();
+			loop_relax();
 		now = now_ns();
 	} while (now < end);
 	net_tx_rest(p);
@@ -371,13 +362,13 @@ static void net_serve(struct virtio_dev *v, struct virtio_queue *q)
 
 	switch (role_of(net, q->index)) {
 	case RX:
-		net_count(&p->rx.stats.kicks, 1);
+		net_count(&p->rx.stats.kicks, !q->polled);
 		net_rx_begin(p);
 		pair_run(p, PEER_READ);
 		pair_check(p);
 		break;
 	case TX:
-		net_count(&p->tx.stats.kicks, 1);
+		net_count(&p->tx.stats.kicks, !q->polled);
 		net_tx_begin(p);
 		pair_run(p, PEER_WRITE);
 		pair_check(p);

@@ -57,8 +57,16 @@ static u64 offloads_on(const struct net *net)
 /* Take the header's bytes off the first spare chain, which has so many. They may lie in pieces. */
 static void take_header_place(struct net_rx *rx)
 {
+	struct iovec *first = &rx->iov[rx->iov_first];
 	u32 left = PEER_HDR_LEN;
 
+	if (first->iov_len > PEER_HDR_LEN) { /* in one piece, as mostly */
+		rx->hdr_at[0] = (struct iovec){ first->iov_base, PEER_HDR_LEN };
+		rx->nhdr = 1;
+		first->iov_base = (u8 *)first->iov_base + PEER_HDR_LEN;
+		first->iov_len -= PEER_HDR_LEN;
+		return;
+	}
 	rx->nhdr = 0;
 	while (left) {
 		struct iovec *s = &rx->iov[rx->iov_first];
@@ -119,7 +127,8 @@ static enum gathered gather(struct net_pair *p, u32 target)
 					   "a receive buffer without room for a header");
 			return RING_EMPTY;
 		}
-		memmove(c->iov, c->iov + c->nout, c->nin * sizeof(*c->iov));
+		if (c->nout)
+			memmove(c->iov, c->iov + c->nout, c->nin * sizeof(*c->iov));
 		rx->niov += c->nin;
 		rx->room += c->in_len;
 		if (rx->room > rx->room_seen)
@@ -130,11 +139,33 @@ static enum gathered gather(struct net_pair *p, u32 target)
 	return ENOUGH;
 }
 
+/*
+ * Write the frame's header, which says that it fills `nchains`. Mostly in one piece, and then the number goes
+ * straight to its place: to load a word of which a part was just stored waits for that store and, as the
+ * processor keeps their order, for all of the frame before it.
+ */
+static void write_header(struct net_rx *rx, u16 nchains)
+{
+	const u8 *hdr = (const u8 *)&rx->hdr;
+	u8 *to = rx->hdr_at[0].iov_base;
+
+	if (rx->nhdr == 1) {
+		memcpy(to, hdr, offsetof(struct virtio_net_hdr_v1, num_buffers));
+		memcpy(to + offsetof(struct virtio_net_hdr_v1, num_buffers), &nchains,
+		       sizeof(nchains));
+		return;
+	}
+	rx->hdr.num_buffers = nchains;
+	for (u32 i = 0; i < rx->nhdr; i++) {
+		memcpy(rx->hdr_at[i].iov_base, hdr, rx->hdr_at[i].iov_len);
+		hdr += rx->hdr_at[i].iov_len;
+	}
+}
+
 /* The frame in hand fills the first `len` bytes of the spare chains, but for its header: write that, and
  * put the chains. */
 static void use_chains(struct net_rx *rx, u32 len)
 {
-	const u8 *hdr = (const u8 *)&rx->hdr;
 	u32 n = 0, left = len;
 
 	while (left) {
@@ -148,11 +179,7 @@ static void use_chains(struct net_rx *rx, u32 len)
 		left -= part;
 	}
 	/* 5.1.6.4.1: the number of them, which is 1 without mergeable buffers. */
-	rx->hdr.num_buffers = n;
-	for (u32 i = 0; i < rx->nhdr; i++) {
-		memcpy(rx->hdr_at[i].iov_base, hdr, rx->hdr_at[i].iov_len);
-		hdr += rx->hdr_at[i].iov_len;
-	}
+	write_header(rx, n);
 	rx->first += n;
 	rx->n -= n;
 	if (rx->n) {
@@ -228,23 +255,38 @@ static bool fits_mtu(struct net *net, const struct virtio_net_hdr_v1 *h, const u
 	       (h->gso_type & ~VIRTIO_NET_HDR_GSO_ECN);
 }
 
-/* The filter as it is now. */
-static const struct net_filter *filter_now(struct net_pair *p)
+static __attribute__((cold)) void fetch_filter(struct net_pair *p)
 {
 	struct net *net = p->net;
-	struct net_rx *rx = &p->rx;
 
-	/* Pairs with the change of the filter: it comes first. */
-	if (__atomic_load_n(&net->filter_version, __ATOMIC_ACQUIRE) != rx->filter_seen) {
-		pthread_mutex_lock(&net->lock);
-		rx->filter = net->filter;
-		rx->filter_seen = net->filter_version;
-		pthread_mutex_unlock(&net->lock);
-	}
-	return &rx->filter;
+	pthread_mutex_lock(&net->lock);
+	p->rx.filter = net->filter;
+	p->rx.filter_seen = net->filter_version;
+	pthread_mutex_unlock(&net->lock);
 }
 
-/* May the frame in hand, of `len` bytes without its header, be delivered? `look` is its beginning. */
+/* The filter as it is now. */
+static inline const struct net_filter *filter_now(struct net_pair *p)
+{
+	/* Pairs with the change of the filter: it comes first. */
+	if (__atomic_load_n(&p->net->filter_version, __ATOMIC_ACQUIRE) != p->rx.filter_seen)
+		fetch_filter(p);
+	return &p->rx.filter;
+}
+
+/*
+ * Does it depend on the first bytes of a frame whether it is delivered? They lie in the driver's memory, in
+ * a line that another processor had until now: what has been written there waits for it aside, and a read
+ * would make us wait, too.
+ */
+static bool must_look(struct net_pair *p, u32 len)
+{
+	return !filter_now(p)->promisc || (virtio_has_feature(&p->net->v, VIRTIO_NET_F_MTU) &&
+					   len > NET_ETH_LEN + (u32)p->net->mtu);
+}
+
+/* May the frame in hand, of `len` bytes without its header, be delivered? `look` is its beginning, if
+ * must_look(). */
 static bool acceptable(struct net_pair *p, const u8 *look, u32 len)
 {
 	struct net *net = p->net;
@@ -338,7 +380,7 @@ static bool place_held(struct net_pair *p)
 static bool receive_frame(struct net_pair *p, struct net_turn *t)
 {
 	struct net_rx *rx = &p->rx;
-	u8 look[LOOK_LEN];
+	u8 look[LOOK_LEN] = { 0 };
 	u32 room, data;
 	ssize_t len = receive(p, &room);
 
@@ -350,7 +392,7 @@ static bool receive_frame(struct net_pair *p, struct net_turn *t)
 	if ((u32)len > room) {
 		hold(rx, len, room);
 		memcpy(look, rx->frame + PEER_HDR_LEN, min_u32(data, LOOK_LEN));
-	} else {
+	} else if (must_look(p, data)) {
 		copy_segments(rx->iov + rx->iov_first, rx->niov, look, min_u32(data, LOOK_LEN),
 			      false);
 	}

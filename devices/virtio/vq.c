@@ -15,6 +15,10 @@
  * In order (2.7.9, 2.8.8): chains are numbered as they are got. One that is put before its turn
  * waits in order[] until those before it are put; then all that waited behind follow.
  *
+ * Polled: it is not the driver that vq_rearm() and vq_disarm() tell, but whoever looks for chains here. The
+ * driver is told not to kick once, and then now and again: by event index (2.7.10) this says "not for the next
+ * 2^16 chains".
+ *
  * Threads: see vq.h. Memory shared with the driver is touched in vq_split.c and vq_packed.c only.
  */
 #include "devices/virtio/vq_internal.h"
@@ -23,6 +27,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+
+#define DISARM_EVERY 0x4000 /* of the positions of pos.avail */
 
 /* A chain that was put too early. */
 struct vq_order {
@@ -75,6 +81,24 @@ int vq_find_areas(struct vq_areas *areas, const struct mem *mem, const struct vq
 	return areas->desc && areas->driver && areas->device ? 0 : -EFAULT;
 }
 
+/* Tell the driver not to kick. */
+static void disarm(struct vq *q)
+{
+	q->format->disarm(q);
+	if (q->marks)
+		vq_log_ring(q);
+}
+
+/* Tell it to, for the next chain. Is there one already? */
+static bool arm(struct vq *q)
+{
+	bool ready = q->format->rearm(q);
+
+	if (q->marks)
+		vq_log_ring(q);
+	return ready;
+}
+
 int vq_start(struct vq *q, const struct mem *mem, const struct vq_cfg *cfg, struct vq_pos pos,
 	     int callfd)
 {
@@ -120,6 +144,10 @@ int vq_start(struct vq *q, const struct mem *mem, const struct vq_cfg *cfg, stru
 		q->format = NULL;
 		return -ENOMEM;
 	}
+	if (cfg->polled) {
+		q->disarmed = q->pos.avail;
+		disarm(q);
+	}
 	return 0;
 }
 
@@ -127,6 +155,8 @@ struct vq_pos vq_stop(struct vq *q)
 {
 	assert(q->format && !q->inflight);
 	vq_publish(q);
+	if (q->cfg.polled)
+		arm(q);
 	vq_log_close(q);
 	free(q->order);
 	q->order = NULL;
@@ -141,6 +171,7 @@ struct vq_pos vq_stop(struct vq *q)
 
 void vq_abandon(struct vq *q)
 {
+	vq_log_close(q);
 	free(q->order);
 	q->order = NULL;
 	vq_record_close(q);
@@ -180,12 +211,26 @@ void vq_unget(struct vq *q, const struct vq_chain *c)
 	q->format->unget(q, c);
 }
 
-static void put_in_order(struct vq *q, const struct vq_chain *c, u32 written)
+/* Not inlined: the compiler would load all of the chain at once, which waits for all that was stored before
+ * its parts (see write_header() in net_rx.c). */
+static __attribute__((noinline)) void put_early(struct vq *q, const struct vq_chain *c, u32 written)
 {
 	struct vq_order *o = &q->order[c->seq];
 
 	assert(!o->put);
 	*o = (struct vq_order){ .written = written, .id = c->id, .ndesc = c->ndesc, .put = true };
+}
+
+static void put_in_order(struct vq *q, const struct vq_chain *c, u32 written)
+{
+	struct vq_order *o;
+
+	if (c->seq != q->put_seq) {
+		put_early(q, c, written);
+		return;
+	}
+	q->format->put(q, c->id, c->ndesc, written);
+	q->put_seq = seq_after(q, q->put_seq);
 	for (o = &q->order[q->put_seq]; o->put; o = &q->order[q->put_seq]) {
 		o->put = false;
 		q->format->put(q, o->id, o->ndesc, o->written);
@@ -233,21 +278,24 @@ bool vq_publish(struct vq *q)
 
 void vq_disarm(struct vq *q)
 {
-	q->format->disarm(q);
-	if (q->marks)
-		vq_log_ring(q);
+	q->waits = false;
+	if (!q->cfg.polled)
+		disarm(q);
 }
 
 bool vq_rearm(struct vq *q)
 {
-	bool ready;
-
 	if (q->broken)
 		return false;
-	ready = q->format->rearm(q) || (q->record && vq_record_waits(q));
-	if (q->marks)
-		vq_log_ring(q);
-	return ready;
+	if (q->cfg.polled) {
+		if ((u16)(q->pos.avail - q->disarmed) >= DISARM_EVERY) {
+			q->disarmed = q->pos.avail;
+			disarm(q);
+		}
+		q->waits = true;
+		return false;
+	}
+	return arm(q) || (q->record && vq_record_waits(q));
 }
 
 bool vq_ready(struct vq *q)

@@ -45,6 +45,8 @@
 #define DESC_AVAIL (1u << VRING_PACKED_DESC_F_AVAIL)
 #define DESC_USED  (1u << VRING_PACKED_DESC_F_USED)
 #define WRAP	   (1u << VRING_PACKED_EVENT_F_WRAP_CTR)
+#define LINE_DESCS (VQ_LINE / sizeof(struct vring_packed_desc))
+#define EXPECT	   (2 * LINE_DESCS)
 #define EVENT_MASK 3u /* the other bits of an event area's flags are reserved */
 
 /* A descriptor in memory, as the guest aligned it: nothing is asked of indirect tables. */
@@ -168,6 +170,27 @@ static int packed_walk(struct vq *q, struct vq_chain *c, u16 flags)
 	return vq_break(q, "a list is longer than the free part of the ring");
 }
 
+/* At the beginning of a line that is available to its end: what is in one further on. (A look at it sooner
+ * would take it away from a driver that is writing there.) */
+static inline void packed_expect(struct vq *q)
+{
+	u16 pos = q->pos.avail;
+	const struct vring_packed_desc *d = desc_of(q, pos);
+
+	if (pos % LINE_DESCS || (pos & ~WRAP) + EXPECT + LINE_DESCS > q->cfg.size ||
+	    !is_available(__atomic_load_n(&d[LINE_DESCS - 1].flags, __ATOMIC_RELAXED), pos))
+		return;
+	vq_fetch_to_write(d + EXPECT);
+	for (u32 i = EXPECT; i < EXPECT + LINE_DESCS; i++) {
+		u16 flags = __atomic_load_n(&d[i].flags, __ATOMIC_RELAXED);
+
+		if (!is_available(flags, pos))
+			return;
+		vq_expect(q, __atomic_load_n(&d[i].addr, __ATOMIC_RELAXED),
+			  flags & VRING_DESC_F_WRITE);
+	}
+}
+
 static int packed_get(struct vq *q, struct vq_chain *c)
 {
 	/* Pairs with the driver's publication: its first descriptor's flags come last. */
@@ -175,6 +198,8 @@ static int packed_get(struct vq *q, struct vq_chain *c)
 
 	if (!is_available(flags, q->pos.avail))
 		return 0;
+	if (q->cfg.polled)
+		packed_expect(q);
 	if (packed_walk(q, c, flags))
 		return -EINVAL;
 	q->room -= c->ndesc;

@@ -31,6 +31,8 @@
 
 #include <linux/virtio_ring.h>
 
+#define EXPECT 6
+
 /* A descriptor in memory, as the guest aligned it: nothing is asked of indirect tables. */
 struct unaligned_desc {
 	struct vring_desc d;
@@ -132,6 +134,19 @@ static int split_walk(struct vq *q, struct vq_chain *c, u16 head)
 	return vq_break(q, "a chain loops, or is longer than the queue");
 }
 
+/* What is got when as many as EXPECT have been got before it. */
+static inline void split_expect(const struct vq *q)
+{
+	const struct vring_avail *avail = avail_of(q);
+	u16 mask = q->cfg.size - 1, at = q->pos.avail + EXPECT;
+	struct vring_desc d;
+
+	if ((u16)(q->avail_seen - q->pos.avail) <= EXPECT)
+		return;
+	d = desc_load(q->desc, __atomic_load_n(&avail->ring[at & mask], __ATOMIC_RELAXED) & mask);
+	vq_expect(q, d.addr, d.flags & VRING_DESC_F_WRITE);
+}
+
 static int split_get(struct vq *q, struct vq_chain *c)
 {
 	u16 *ring = avail_of(q)->ring;
@@ -142,6 +157,8 @@ static int split_get(struct vq *q, struct vq_chain *c)
 		if (found <= 0)
 			return found;
 	}
+	if (q->cfg.polled)
+		split_expect(q);
 	if (split_walk(q, c,
 		       __atomic_load_n(&ring[q->pos.avail & (q->cfg.size - 1)], __ATOMIC_RELAXED)))
 		return -EINVAL;
@@ -169,6 +186,8 @@ static void split_put(struct vq *q, u16 id, u16 ndesc, u32 written)
 {
 	struct vring_used_elem *e = &used_of(q)->ring[q->pos.used & (q->cfg.size - 1)];
 
+	if (q->cfg.polled && (uintptr_t)e % VQ_LINE < sizeof(*e)) /* the one after next */
+		vq_fetch_to_write((u8 *)e + 2 * VQ_LINE);
 	__atomic_store_n(&e->id, id, __ATOMIC_RELAXED);
 	__atomic_store_n(&e->len, written, __ATOMIC_RELAXED);
 	q->pos.used++;

@@ -12,6 +12,9 @@
  * wants something done there uses loop_call(), which also is how a queue is brought to rest: when
  * the call returns, the loop was between two events.
  *
+ * What has no descriptor to wait for is looked at again and again, by a `struct loop_poll`. A loop that has
+ * one does not sleep.
+ *
  * The main loop runs on the program's first thread (loop_run); further loops, one per iothread,
  * get a thread of their own (loop_start).
  */
@@ -26,6 +29,16 @@ struct loop_fd {
 	int fd;
 	/* Runs on the loop's thread; `events` as in epoll(7). May loop_del() any loop_fd. */
 	void (*ready)(struct loop_fd *lf, u32 events);
+};
+
+struct loop_poll {
+	/* Look once and do a bounded piece of work. Returns whether there was any. Runs on the loop's
+	 * thread; may add and delete any. */
+	bool (*look)(struct loop_poll *p);
+
+	/* The loop's. All zeroes: it is not looked at. */
+	struct loop_poll *next;
+	bool added;
 };
 
 /* Make a loop that is not running yet. Returns 0 or -errno. */
@@ -60,6 +73,23 @@ int loop_mod(struct loop *l, struct loop_fd *lf, u32 events);
  */
 void loop_del(struct loop *l, struct loop_fd *lf);
 void loop_forget(struct loop *l, struct loop_fd *lf);
+
+/*
+ * Look for work from now on, and no longer. Descriptors and calls are still seen to, after some rounds of
+ * looking. Loop's thread, or the loop does not run. Harmless if it is so already.
+ */
+void loop_poll_add(struct loop *l, struct loop_poll *p);
+void loop_poll_del(struct loop *l, struct loop_poll *p);
+
+/* What to do in a loop that waits for another processor. */
+static inline void loop_relax(void)
+{
+#if defined(__x86_64__)
+	__builtin_ia32_pause();
+#elif defined(__aarch64__)
+	__asm__ volatile("yield");
+#endif
+}
 
 /*
  * Run fn(arg) on the loop's thread and return when it is done. Any thread. On the loop's own thread

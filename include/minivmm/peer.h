@@ -210,8 +210,9 @@ struct peer_socket_options {
 };
 int peer_socket_open(struct peer **out, const struct peer_socket_options *o);
 
-/* Nobody: takes all that is sent, and never has a frame. For benchmarks. */
-int peer_null_open(struct peer **out, u32 npairs);
+/* Nobody: takes all that is sent, and never has a frame or, as a source, always one of 60 bytes. For
+ * benchmarks. */
+int peer_null_open(struct peer **out, u32 npairs, bool source);
 
 /*
  * Write what goes through in either direction to `path`, in pcap format. Takes `*p` over on success and

@@ -27,6 +27,7 @@ struct vhost_user_server_options {
 	int fd;	       /* a connected socket, the server's from now on; no other front end comes */
 	u32 nqueues;   /* the front end's, the first of the device's */
 	u32 unit;      /* so many queues are one to GET_QUEUE_NUM: 2 for a network device */
+	bool poll;     /* wait for no kick; else so with rings that have no eventfd for it */
 	bool inflight; /* keep a record of what is in flight, if the front end holds it */
 	/* The first `n` queues are enabled; told again and again. NULL: nobody wants to know. */
 	void (*enabled)(struct virtio_dev *v, u32 n);

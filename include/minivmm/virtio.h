@@ -97,6 +97,7 @@ struct virtio_queue {
 	struct loop *loop;
 	int kickfd;	  /* the driver's kicks: the transport's doorbell writes it */
 	struct irq *call; /* calls the driver; the transport's, from virtio_attach() on */
+	bool polled; /* no kick is waited for; changed by the transport while it does not run */
 
 	/* Under v->lock: as the driver sets it up. */
 	u16 size;
@@ -109,6 +110,7 @@ struct virtio_queue {
 	/* Queue's loop, while it runs. */
 	struct vq vq;
 	struct loop_fd kick;
+	struct loop_poll poll;
 };
 
 struct virtio_dev {

@@ -45,6 +45,8 @@ struct vq_cfg {
 	u16 size; /* descriptors: 1 to VQ_SIZE_MAX, a power of two if split */
 	/* Negotiated features. */
 	bool packed, indirect, event_idx, in_order;
+	/* The device looks for chains itself (vq_waits()): the driver is never asked to kick. */
+	bool polled;
 	/* Guest physical addresses: descriptor table, available ring and used ring if split (2.7);
 	 * descriptor ring, driver and device event suppression if packed (2.8). */
 	u64 desc, driver, device;
@@ -121,6 +123,8 @@ struct vq {
 	struct vq_record *record; /* what is in flight, or NULL */
 	struct vq_marks *marks;	  /* with a log: what is to be marked, or NULL */
 	const char *broken;	  /* why, or NULL */
+	bool waits;		  /* polled: for the driver, since vq_rearm() */
+	u16 disarmed;		  /* polled: where pos.avail stood at the last disarming */
 	struct vq_stats stats;
 };
 
@@ -135,7 +139,8 @@ int vq_find_areas(struct vq_areas *areas, const struct mem *mem, const struct vq
 /*
  * Begin at `pos` (vq_pos_initial() for a new ring), where nothing is in flight. `callfd` is the
  * eventfd that calls the driver, or -1: nobody is called. `q` needs no initialisation but must not
- * be running. Whether the driver kicks is left as it was: get what is there and vq_rearm().
+ * be running. Whether the driver kicks is left as it was: get what is there and vq_rearm(). If cfg->polled
+ * it does not from now on, and does again from vq_stop() on.
  * Returns 0, -EINVAL (size or position not allowed), -EFAULT (an area is misaligned or not in guest
  * memory; 2.7 and 2.8 give the alignments) or -ENOMEM.
  */
@@ -180,6 +185,13 @@ bool vq_rearm(struct vq *q);
 
 /* Is there a chain to get? One load, no side effect. */
 bool vq_ready(struct vq *q);
+
+/* Of a polled queue: vq_rearm() has been called, which returned false and told nobody, and now there is a
+ * chain to get. */
+static inline bool vq_waits(struct vq *q)
+{
+	return q->waits && vq_ready(q);
+}
 
 /*
  * A record of what is in flight. With cfg->inflight, a chain is written down there from vq_get() until the

@@ -55,6 +55,7 @@ START_TEST(a_device_is_net_or_blk)
 	ck_assert_str_eq(cfg.socket, "s");
 	ck_assert_uint_eq(cfg.queues, 1);
 	ck_assert(cfg.packed);
+	ck_assert(cfg.sandbox);
 	good("blk --socket s --file a,,b,readonly=on,aio=threads,cache=writethrough,serial=x");
 	ck_assert_int_eq(cfg.kind, DEVICE_DISK);
 	ck_assert_str_eq(cfg.disk.file, "a,b");
@@ -131,8 +132,28 @@ START_TEST(numbers_and_switches_are_checked)
 	bad("blk --socket s --file x --frob", "unknown option --frob; see minivmm device --help");
 	bad("blk --socket s --file x frob", "'frob' is not an option");
 	bad("blk --socket", "--socket needs a value");
-	good("blk --socket s --file x --packed off");
+	good("blk --socket s --file x --packed off --sandbox off");
+	ck_assert(!cfg.sandbox);
 	ck_assert(!cfg.packed);
+}
+
+START_TEST(polling_is_bound_to_cpus_or_not)
+{
+	good("net --socket s --peer null");
+	ck_assert(!cfg.poll);
+	good("net --socket s --peer null,source=on --poll");
+	ck_assert(cfg.poll && cfg.source);
+	ck_assert_uint_eq(cfg.npoll_cpus, 0);
+	good("blk --socket s --file x --poll=3,0");
+	ck_assert(cfg.poll);
+	ck_assert_uint_eq(cfg.npoll_cpus, 2);
+	ck_assert_uint_eq(cfg.poll_cpu[0], 3);
+	ck_assert_uint_eq(cfg.poll_cpu[1], 0);
+	bad("blk --socket s --file x --poll=", "--poll=: give the numbers");
+	bad("blk --socket s --file x --poll=1,", "--poll=1,: give the numbers");
+	bad("blk --socket s --file x --poll=1-2", "--poll=1-2: give the numbers");
+	bad("blk --socket s --file x --poll=8192", "--poll=8192: give the numbers");
+	bad("net --socket s --peer user,source=on", "source=on is for null");
 }
 
 Suite *config_daemon_suite(void)
@@ -145,6 +166,7 @@ Suite *config_daemon_suite(void)
 	tcase_add_test(t, each_device_has_what_it_needs_and_nothing_else);
 	tcase_add_test(t, the_peer_is_one_there_can_be);
 	tcase_add_test(t, numbers_and_switches_are_checked);
+	tcase_add_test(t, polling_is_bound_to_cpus_or_not);
 	suite_add_tcase(s, t);
 	return s;
 }

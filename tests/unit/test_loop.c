@@ -188,6 +188,78 @@ START_TEST(more_events_than_a_batch_holds_all_arrive)
 	}
 }
 
+/* It is looked at again and again, and deletes itself, or the other one, at the end. */
+struct looker {
+	struct loop_poll poll;
+	u32 looks, last;
+	struct loop_poll *del;
+};
+
+static bool looker_look(struct loop_poll *p)
+{
+	struct looker *k = container_of(p, struct looker, poll);
+
+	if (++k->looks == k->last)
+		loop_poll_del(l, k->del);
+	return false;
+}
+
+START_TEST(what_is_polled_is_looked_at_without_end_beside_descriptors)
+{
+	struct looker k = { .poll.look = looker_look };
+	struct probe p;
+
+	probe_init(&p, EPOLLIN);
+	loop_poll_add(l, &k.poll);
+	loop_poll_add(l, &k.poll);
+	ring(&p);
+	loop_settle(l);
+	ck_assert_uint_eq(p.calls, 1);
+	ck_assert_uint_gt(k.looks, 1);
+	loop_poll_del(l, &k.poll);
+	loop_poll_del(l, &k.poll);
+	k.looks = 0;
+	loop_settle(l);
+	ck_assert_uint_eq(k.looks, 0);
+	probe_free(&p);
+}
+
+/* 0, 1: the first or the second deletes itself; 2, 3: the other one. */
+START_TEST(what_is_polled_can_go_at_any_time)
+{
+	struct looker k[2] = { { .poll.look = looker_look }, { .poll.look = looker_look } };
+	u32 who = _i % 2, victim = _i < 2 ? who : !who;
+
+	loop_poll_add(l, &k[0].poll);
+	loop_poll_add(l, &k[1].poll);
+	k[who].last = 3;
+	k[who].del = &k[victim].poll;
+	loop_settle(l);
+	loop_settle(l);
+	ck_assert_uint_le(k[victim].looks, 3);
+	ck_assert_uint_ge(k[victim].looks, 2);
+	ck_assert_uint_gt(k[!victim].looks, 3);
+	loop_poll_del(l, &k[!victim].poll);
+}
+
+static void call_ran(void *arg)
+{
+	*(bool *)arg = true;
+}
+
+START_TEST(a_loop_that_polls_is_called_and_stopped_like_any_other)
+{
+	struct looker k = { .poll.look = looker_look };
+	bool ran = false;
+
+	loop_poll_add(l, &k.poll);
+	ck_assert_int_eq(loop_start(l, "poll"), 0);
+	loop_call(l, call_ran, &ran);
+	ck_assert(ran);
+	loop_stop(l);
+	loop_poll_del(l, &k.poll);
+}
+
 START_TEST(a_regular_file_is_refused)
 {
 	struct loop_fd lf = { .fd = temp_file("x", 1, NULL), .ready = probe_ready };
@@ -440,6 +512,9 @@ Suite *loop_suite(void)
 	tcase_add_test(t, a_handler_can_delete_itself);
 	tcase_add_test(t, a_forgotten_fd_can_be_watched_again);
 	tcase_add_test(t, more_events_than_a_batch_holds_all_arrive);
+	tcase_add_test(t, what_is_polled_is_looked_at_without_end_beside_descriptors);
+	tcase_add_loop_test(t, what_is_polled_can_go_at_any_time, 0, 4);
+	tcase_add_test(t, a_loop_that_polls_is_called_and_stopped_like_any_other);
 	tcase_add_test(t, a_regular_file_is_refused);
 	tcase_add_test(t, a_quit_before_the_run_ends_it_at_once);
 	tcase_add_test(t, a_quit_ends_the_loop_after_the_events_in_hand);

@@ -6,6 +6,7 @@
 #include "tests/unit/vhost_user_rig.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/virtio_blk.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_ring.h>
@@ -139,6 +140,37 @@ START_TEST(nobody_is_called_without_an_eventfd)
 	ck_assert(!vu_signalled(vu.call));
 	vu_end();
 	close(other);
+}
+
+/* Ask without a kick. Returns whether one was wanted. */
+static bool ask_silently(void)
+{
+	const struct ring_buf buf = { VU_DATA, 64 };
+	bool wanted;
+
+	ck_assert_int_ge(ring_add(&vu.ring[0], &buf, 0, 1, false), 0);
+	wanted = ring_publish(&vu.ring[0]);
+	vu_settle();
+	return wanted;
+}
+
+START_TEST(a_ring_without_a_kick_eventfd_is_polled)
+{
+	vu_begin(vu_rng, _i);
+	vu_up();
+	ck_assert(ask_silently());
+	ck_assert_uint_eq(answered(), 0);
+	vu_fd(VHOST_USER_SET_VRING_KICK, 0, -1);
+	ck_assert_uint_eq(answered(), 1);
+	ck_assert(!ask_silently());
+	ck_assert_uint_eq(answered(), 1);
+	/* With one it is kicked again. */
+	vu_fd(VHOST_USER_SET_VRING_KICK, 0, vu.kick);
+	ck_assert(ask_silently());
+	ck_assert_uint_eq(answered(), 0);
+	ask(0);
+	ck_assert_uint_eq(answered(), 1);
+	vu_end();
 }
 
 START_TEST(memory_comes_and_goes_under_a_running_ring)
@@ -585,6 +617,42 @@ START_TEST(the_configuration_has_an_end)
 	vu_end();
 }
 
+/* 0: of fewer descriptors than the ring has; 1: of fewer rings. */
+START_TEST(a_ring_without_a_place_in_the_record_is_refused)
+{
+	struct vhost_user_inflight i = { .nqueues = 2 - _i, .queue_size = VU_SIZE >> !_i };
+	struct vhost_user_msg m;
+	int fd;
+
+	vu_begin(vu_blk, false);
+	vu_features(~0ULL);
+	vu_memory();
+	vu_send(VHOST_USER_GET_INFLIGHT_FD, 0, &i, sizeof(i), NULL, 0);
+	vu_reply(&m);
+	fd = m.fd[0];
+	vu_send(VHOST_USER_SET_INFLIGHT_FD, 0, &m.inflight, sizeof(i), &fd, 1);
+	vu_ring(_i, 0);
+	vu_alive();
+	vu_enable(_i, true);
+	vu_closed("no place in the record");
+	close(fd);
+	vu_end();
+}
+
+START_TEST(other_flags_of_a_descriptor_are_left_alone)
+{
+	int kick = eventfd(0, EFD_CLOEXEC);
+
+	vu_begin(vu_rng, false);
+	vu_up();
+	ck_assert_int_eq(fcntl(kick, F_SETFL, O_NOATIME), 0);
+	vu_fd(VHOST_USER_SET_VRING_KICK, 0, kick);
+	vu_alive();
+	ck_assert_int_eq(fcntl(kick, F_GETFL) & (O_NOATIME | O_NONBLOCK), O_NOATIME | O_NONBLOCK);
+	vu_end();
+	close(kick);
+}
+
 Suite *vhost_user_server_suite(void)
 {
 	Suite *s = suite_create("vhost_user_server");
@@ -597,6 +665,7 @@ Suite *vhost_user_server_suite(void)
 	tcase_add_loop_test(good, a_disabled_ring_waits, 0, 2);
 	tcase_add_loop_test(good, without_protocol_features_rings_begin_enabled, 0, 2);
 	tcase_add_loop_test(good, nobody_is_called_without_an_eventfd, 0, 2);
+	tcase_add_loop_test(good, a_ring_without_a_kick_eventfd_is_polled, 0, 2);
 	tcase_add_loop_test(good, memory_comes_and_goes_under_a_running_ring, 0, 2);
 	tcase_add_test(good, success_is_acknowledged_if_that_was_asked_for);
 	tcase_add_test(good, the_configuration_is_read_and_written);
@@ -617,6 +686,8 @@ Suite *vhost_user_server_suite(void)
 		bad, a_front_end_that_gives_its_own_socket_for_an_eventfd_is_seen_to_leave, 0, 3);
 	tcase_add_test(bad, what_is_no_message_ends_the_connection);
 	tcase_add_test(bad, the_configuration_has_an_end);
+	tcase_add_loop_test(bad, a_ring_without_a_place_in_the_record_is_refused, 0, 2);
+	tcase_add_test(bad, other_flags_of_a_descriptor_are_left_alone);
 	suite_add_tcase(s, good);
 	suite_add_tcase(s, bad);
 	return s;

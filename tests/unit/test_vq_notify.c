@@ -193,6 +193,34 @@ START_TEST(one_kick_is_enough_for_a_batch)
 	teardown();
 }
 
+/* More than 2^16 of them: so far an event index says "not yet". */
+START_TEST(a_polled_queue_is_never_kicked_until_it_stops)
+{
+	struct vq_pos pos;
+
+	vq_rig_init(&v, _i, 16);
+	v.ring.cfg.polled = true;
+	vq_rig_restart(&v);
+	for (u32 n = 0; n < 70000; n++) {
+		ck_assert(!vq_waits(&v.q));
+		ck_assert(!vq_rearm(&v.q)); /* nobody is asked, so there is no "too late" */
+		ck_assert(!vq_waits(&v.q));
+		ck_assert_int_ge(vq_rig_add(&v, n), 0);
+		ck_assert(!ring_publish(&v.ring));
+		ck_assert(vq_waits(&v.q));
+		vq_disarm(&v.q);
+		vq_rig_get(&v, &slot[0], n);
+		vq_put(&v.q, &slot[0].c, 0);
+		vq_publish(&v.q);
+		ck_assert_int_ge(ring_get(&v.ring, &(u32){ 0 }), 0);
+	}
+	pos = vq_stop(&v.q);
+	ck_assert_int_ge(vq_rig_add(&v, 0), 0);
+	ck_assert(ring_publish(&v.ring));
+	ck_assert_int_eq(vq_start(&v.q, &v.mem, &v.ring.cfg, pos, v.callfd), 0);
+	teardown();
+}
+
 Suite *vq_notify_suite(void)
 {
 	Suite *s = suite_create("vq_notify");
@@ -207,6 +235,7 @@ Suite *vq_notify_suite(void)
 	tcase_add_loop_test(tc, an_armed_queue_is_kicked_for_the_next_chain, 0, VQ_VARIANTS);
 	tcase_add_loop_test(tc, arming_too_late_tells_so, 0, VQ_VARIANTS);
 	tcase_add_loop_test(tc, one_kick_is_enough_for_a_batch, 0, VQ_VARIANTS);
+	tcase_add_loop_test(tc, a_polled_queue_is_never_kicked_until_it_stops, 0, VQ_VARIANTS);
 	suite_add_tcase(s, tc);
 	return s;
 }
