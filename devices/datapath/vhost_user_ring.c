@@ -64,6 +64,8 @@ int vhost_user_ring_pos(const struct mem *mem, const struct vq_cfg *cfg, u32 bas
 		return base > UINT16_MAX ? -EPROTO : 0;
 	}
 	*pos = (struct vq_pos){ base & 0xffff, base >> 16 };
+	if (!pos->used) /* DPDK gives one half only; nothing is in flight, so they are the same */
+		pos->used = pos->avail;
 	return is_packed_pos(cfg, pos->avail) && is_packed_pos(cfg, pos->used) ? 0 : -EPROTO;
 }
 
