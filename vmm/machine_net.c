@@ -155,14 +155,16 @@ void machine_report_net(struct machine *m)
 		snprintf(name, sizeof(name), "net%u", i);
 		for (u32 q = 0; q < m->net[i]->nqueues / 2 * 2; q++) {
 			struct virtio_net_stats s;
+			struct vq_stats ring;
 
 			virtio_net_stats(m->net[i], q, &s);
+			vq_stats_read(&m->net[i]->queue[q].vq.stats, &ring);
 			log_info("%s %s %u: frames %llu bytes %llu dropped %llu filtered %llu "
 				 "kicks %llu calls %llu",
 				 id ? id : name, q % 2 ? "tx" : "rx", q / 2,
 				 (unsigned long long)s.frames, (unsigned long long)s.bytes,
 				 (unsigned long long)s.dropped, (unsigned long long)s.filtered,
-				 (unsigned long long)s.kicks, (unsigned long long)s.calls);
+				 (unsigned long long)ring.kicks, (unsigned long long)ring.calls);
 		}
 	}
 }

@@ -29,16 +29,22 @@ void inproc_check(struct virtio_queue *q)
 	virtio_needs_reset(q->dev, why);
 }
 
-static void kick_ready(struct loop_fd *lf, u32 events)
+static void serve(struct virtio_queue *q)
 {
-	struct virtio_queue *q = container_of(lf, struct virtio_queue, kick);
-
-	(void)events; /* edge-triggered: the eventfd need not be read */
 	if (virtio_status_read(q->dev) & VIRTIO_CONFIG_S_NEEDS_RESET)
 		return; /* one queue broken: the others of its device rest, too */
 	vq_disarm(&q->vq);
 	q->dev->ops->serve(q->dev, q);
 	inproc_check(q);
+}
+
+static void kick_ready(struct loop_fd *lf, u32 events)
+{
+	struct virtio_queue *q = container_of(lf, struct virtio_queue, kick);
+
+	(void)events; /* edge-triggered: the eventfd need not be read */
+	vq_count(&q->vq.stats.kicks, 1);
+	serve(q);
 }
 
 struct transfer {
@@ -61,7 +67,7 @@ static void start_on_loop(void *arg)
 	if (t->err)
 		vq_stop(&q->vq);
 	else
-		kick_ready(&q->kick, EPOLLIN);
+		serve(q);
 }
 
 static int inproc_start(struct datapath *d, struct virtio_queue *q, const struct vq_cfg *cfg,

@@ -367,13 +367,11 @@ static void net_serve(struct virtio_dev *v, struct virtio_queue *q)
 
 	switch (role_of(net, q->index)) {
 	case RX:
-		net_count(&p->rx.stats.kicks, 1);
 		net_rx_begin(p);
 		pair_run(p, PEER_READ);
 		pair_check(p);
 		break;
 	case TX:
-		net_count(&p->tx.stats.kicks, 1);
 		net_tx_begin(p);
 		pair_run(p, PEER_WRITE);
 		pair_check(p);
@@ -420,8 +418,6 @@ void virtio_net_stats(struct virtio_dev *v, u32 queue, struct virtio_net_stats *
 		.bytes = load(&from->bytes),
 		.dropped = load(&from->dropped),
 		.filtered = load(&from->filtered),
-		.kicks = load(&from->kicks),
-		.calls = load(&from->calls),
 	};
 }
 

@@ -102,12 +102,6 @@ static inline void net_turn_spend(struct net_turn *t, u32 bytes)
 	t->bytes -= bytes < t->bytes ? bytes : t->bytes;
 }
 
-/* One writer; any reader. */
-static inline void net_count(u64 *counter, u64 n)
-{
-	__atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
-}
-
 struct net_tx {
 	struct virtio_queue *q;
 	bool on;    /* the queue runs */

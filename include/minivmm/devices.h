@@ -99,13 +99,12 @@ int virtio_net_set_pairs(struct virtio_dev *v, u32 n);
 /* Ask the driver to announce itself on the network (5.1.6.5.4), if it can. Main loop's thread. */
 void virtio_net_announce(struct virtio_dev *v);
 
-/* What queue `queue` (2 * i receives, 2 * i + 1 transmits) has done since creation, in-process. Any thread. */
+/* What queue `queue` (2 * i receives, 2 * i + 1 transmits) has done with frames since creation, in-process;
+ * the rest is in its struct vq_stats. Any thread. */
 struct virtio_net_stats {
 	u64 frames, bytes; /* moved, without their headers */
 	u64 dropped;	   /* frames that could not be */
 	u64 filtered;	   /* received, and not what the driver wants (5.1.6.5) */
-	u64 kicks;	   /* served */
-	u64 calls;	   /* interrupts asked for */
 };
 void virtio_net_stats(struct virtio_dev *v, u32 queue, struct virtio_net_stats *s);
 

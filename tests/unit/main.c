@@ -58,6 +58,7 @@ int main(void)
 	srunner_add_suite(sr, vq_notify_suite());
 	srunner_add_suite(sr, vq_inflight_suite());
 	srunner_add_suite(sr, vq_hostile_suite());
+	srunner_add_suite(sr, vq_stats_suite());
 	srunner_add_suite(sr, vq_stress_suite());
 	srunner_add_suite(sr, initrd_suite());
 	srunner_add_suite(sr, boot_suite());

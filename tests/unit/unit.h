@@ -91,6 +91,7 @@ Suite *vq_suite(void);
 Suite *vq_hostile_suite(void);
 Suite *vq_inflight_suite(void);
 Suite *vq_notify_suite(void);
+Suite *vq_stats_suite(void);
 Suite *vq_stress_suite(void);
 
 /* End a test that can't run on this machine: tests/unit/run counts it as skipped. Inside the
