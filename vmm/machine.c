@@ -48,9 +48,54 @@ void machine_end(struct machine *m, enum machine_end why)
 		    !(now == END_RESET && (why == END_KILLED || why == END_QUIT)))
 			return;
 	}
-	vcpus_request_pause(m->vcpus);
+	vcpus_request_end(m->vcpus);
 	eventfd_write(m->ended.fd, 1);
 }
+
+/* ---- pause ---- */
+
+static void pause_done(struct machine *m)
+{
+	m->pause = MACHINE_PAUSED;
+	if (m->paused)
+		m->paused(m);
+}
+
+void machine_pause(struct machine *m)
+{
+	if (m->pause != MACHINE_RUNS)
+		return;
+	m->pause = MACHINE_PAUSING;
+	vcpus_request_pause(m->vcpus);
+	machine_parked(m); /* they may never have left since the last time */
+}
+
+void machine_resume(struct machine *m)
+{
+	if (m->pause != MACHINE_PAUSED)
+		return;
+	m->pause = MACHINE_RUNS;
+	vcpus_resume(m->vcpus);
+}
+
+void machine_parked(struct machine *m)
+{
+	eventfd_write(m->parked.fd, 1);
+}
+
+static void parked_ready(struct loop_fd *lf, u32 events)
+{
+	struct machine *m = container_of(lf, struct machine, parked);
+	eventfd_t n;
+
+	(void)events;
+	eventfd_read(lf->fd, &n);
+	/* They also park before the machine starts. */
+	if (m->pause == MACHINE_PAUSING && vcpus_hold(m->vcpus))
+		pause_done(m);
+}
+
+/* ---- what ends a run ---- */
 
 /* A device asks, on a vCPU's thread. */
 static void power_request(struct power *p, enum power_event event)
@@ -149,10 +194,14 @@ static int watch_signals(struct machine *m)
 				       .ready = signals_ready };
 	m->ended = (struct loop_fd){ .fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
 				     .ready = ended_ready };
-	if (m->signals.fd < 0 || m->ended.fd < 0)
+	m->parked = (struct loop_fd){ .fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
+				      .ready = parked_ready };
+	if (m->signals.fd < 0 || m->ended.fd < 0 || m->parked.fd < 0)
 		return -errno;
 	err = loop_add(m->loop, &m->signals, EPOLLIN);
-	return err ? err : loop_add(m->loop, &m->ended, EPOLLIN);
+	if (!err)
+		err = loop_add(m->loop, &m->ended, EPOLLIN);
+	return err ? err : loop_add(m->loop, &m->parked, EPOLLIN);
 }
 
 static int start_iothreads(struct machine *m)
@@ -227,7 +276,7 @@ static int machine_create(struct machine *m, const struct config *cfg)
 	int err;
 
 	*m = (struct machine){ .cfg = cfg, .vm = { .kvm_fd = -1, .vm_fd = -1 } };
-	m->signals.fd = m->ended.fd = -1;
+	m->signals.fd = m->ended.fd = m->parked.fd = -1;
 	m->power.request = power_request;
 	m->platform.cpus = cfg->cpus;
 	mem_init(&m->mem);
@@ -304,7 +353,14 @@ static int life_begin(struct machine *m)
 	irqchip_attach(m->irqchip, &vm_irqchip_ops, &m->vm);
 	bus_attach_vm(m->pio, m->vm.vm_fd);
 	bus_attach_vm(m->mmio, m->vm.vm_fd);
-	return vcpus_start(m->vcpus, &entry);
+	err = vcpus_start(m->vcpus, &entry);
+	if (err)
+		return err;
+	if (m->pause == MACHINE_RUNS)
+		vcpus_resume(m->vcpus);
+	else if (m->pause == MACHINE_PAUSING) /* the reset was quicker: nothing has run since */
+		pause_done(m);
+	return 0;
 }
 
 static void life_end(struct machine *m)
@@ -345,6 +401,7 @@ static void machine_destroy(struct machine *m)
 	free(m->port);
 	close_watch(m, &m->signals);
 	close_watch(m, &m->ended);
+	close_watch(m, &m->parked);
 	loop_destroy(m->loop);
 	irqchip_destroy(m->irqchip);
 	bus_destroy(m->pio);

@@ -27,8 +27,11 @@ enum machine_end {
 	END_RESET,   /* the guest asked for a reset */
 	END_CRASHED, /* triple fault, or KVM can't go on; already reported */
 	END_KILLED,  /* a second signal */
-	END_QUIT,    /* the user's escape key */
+	END_QUIT,    /* the user's escape key, or the control socket's word */
 };
+
+/* Does the guest run, as far as it is the user's to say? */
+enum machine_pause { MACHINE_RUNS, MACHINE_PAUSING, MACHINE_PAUSED };
 
 struct machine {
 	/* Fixed after machine_create(). */
@@ -66,6 +69,9 @@ struct machine {
 	struct loop_fd ended;	      /* eventfd: `end` was set */
 
 	/* Main loop's. */
+	enum machine_pause pause;
+	void (*paused)(struct machine *m); /* a pause has come about; NULL: nobody wants to know */
+	struct loop_fd parked;		   /* eventfd: all vCPUs have parked */
 	struct loop_fd signals;
 	int signal; /* the first one that came, 0: none */
 };
@@ -80,6 +86,18 @@ int machine_run(const struct config *cfg);
 /* Any thread: the run ends, for this reason if there is none yet; the user's end overrides the
  * guest's reset. All vCPUs pause. */
 void machine_end(struct machine *m, enum machine_end why);
+
+/*
+ * Stop the guest before its next instruction on any CPU, and let it go on; its clocks stand still
+ * meanwhile. Devices complete what is in flight. A pause outlives a reset. It has come about when m->pause is
+ * MACHINE_PAUSED, and then m->paused() is called. Only what has come about can be resumed. Main loop's
+ * thread.
+ */
+void machine_pause(struct machine *m);
+void machine_resume(struct machine *m);
+
+/* All vCPUs have parked. Any thread. */
+void machine_parked(struct machine *m);
 
 /*
  * The board, one per architecture (board_<arch>.c): which devices stand at which addresses.
