@@ -21,6 +21,7 @@
 #include "minivmm/bus.h"
 #include "minivmm/devices.h"
 #include "minivmm/log.h"
+#include "vmm/control.h"
 #include "vmm/vcpu.h"
 
 #include <errno.h>
@@ -57,8 +58,8 @@ void machine_end(struct machine *m, enum machine_end why)
 static void pause_done(struct machine *m)
 {
 	m->pause = MACHINE_PAUSED;
-	if (m->paused)
-		m->paused(m);
+	if (m->control)
+		control_stopped(m->control);
 }
 
 void machine_pause(struct machine *m)
@@ -78,21 +79,41 @@ void machine_resume(struct machine *m)
 	vcpus_resume(m->vcpus);
 }
 
-void machine_parked(struct machine *m)
+/* ---- what other threads tell the main loop ---- */
+
+enum { NOTICE_PARKED = 1, NOTICE_BUTTON = 2 };
+
+static void notice(struct machine *m, u32 what)
 {
-	eventfd_write(m->parked.fd, 1);
+	atomic_fetch_or(&m->notices, what);
+	eventfd_write(m->noticed.fd, 1);
 }
 
-static void parked_ready(struct loop_fd *lf, u32 events)
+void machine_parked(struct machine *m)
 {
-	struct machine *m = container_of(lf, struct machine, parked);
+	notice(m, NOTICE_PARKED);
+}
+
+void machine_press_button(struct machine *m)
+{
+	power_press_button(m->power_dev);
+	notice(m, NOTICE_BUTTON);
+}
+
+static void noticed_ready(struct loop_fd *lf, u32 events)
+{
+	struct machine *m = container_of(lf, struct machine, noticed);
 	eventfd_t n;
+	u32 what;
 
 	(void)events;
 	eventfd_read(lf->fd, &n);
+	what = atomic_exchange(&m->notices, 0);
 	/* They also park before the machine starts. */
-	if (m->pause == MACHINE_PAUSING && vcpus_hold(m->vcpus))
+	if (what & NOTICE_PARKED && m->pause == MACHINE_PAUSING && vcpus_hold(m->vcpus))
 		pause_done(m);
+	if (what & NOTICE_BUTTON)
+		control_event(m->control, "POWERDOWN");
 }
 
 /* ---- what ends a run ---- */
@@ -139,7 +160,7 @@ static void signals_ready(struct loop_fd *lf, u32 events)
 	m->signal = info.ssi_signo;
 	log_info("SIG%s: the power button is pressed; once more stops the machine at once",
 		 sigabbrev_np(m->signal));
-	power_press_button(m->power_dev);
+	machine_press_button(m);
 }
 
 /* Ctrl-A, then a key. */
@@ -152,7 +173,7 @@ static void stream_command(struct stream *s, char key)
 		machine_end(m, END_QUIT);
 		break;
 	case 'p':
-		power_press_button(m->power_dev);
+		machine_press_button(m);
 		break;
 	default:
 		fprintf(stderr, "\nCtrl-A x  end minivmm\nCtrl-A p  press the power button\n"
@@ -194,14 +215,14 @@ static int watch_signals(struct machine *m)
 				       .ready = signals_ready };
 	m->ended = (struct loop_fd){ .fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
 				     .ready = ended_ready };
-	m->parked = (struct loop_fd){ .fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
-				      .ready = parked_ready };
-	if (m->signals.fd < 0 || m->ended.fd < 0 || m->parked.fd < 0)
+	m->noticed = (struct loop_fd){ .fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
+				       .ready = noticed_ready };
+	if (m->signals.fd < 0 || m->ended.fd < 0 || m->noticed.fd < 0)
 		return -errno;
 	err = loop_add(m->loop, &m->signals, EPOLLIN);
 	if (!err)
 		err = loop_add(m->loop, &m->ended, EPOLLIN);
-	return err ? err : loop_add(m->loop, &m->parked, EPOLLIN);
+	return err ? err : loop_add(m->loop, &m->noticed, EPOLLIN);
 }
 
 static int start_iothreads(struct machine *m)
@@ -276,7 +297,7 @@ static int machine_create(struct machine *m, const struct config *cfg)
 	int err;
 
 	*m = (struct machine){ .cfg = cfg, .vm = { .kvm_fd = -1, .vm_fd = -1 } };
-	m->signals.fd = m->ended.fd = m->parked.fd = -1;
+	m->signals.fd = m->ended.fd = m->noticed.fd = -1;
 	m->power.request = power_request;
 	m->platform.cpus = cfg->cpus;
 	mem_init(&m->mem);
@@ -324,6 +345,14 @@ void machine_add(struct machine *m, struct device *d)
 	m->devices = d;
 }
 
+/* The board's devices, and who controls them. The terminal becomes raw last. */
+static int build(struct machine *m)
+{
+	int err = machine_open_control(m);
+
+	return err ? err : board_build(m);
+}
+
 /* From nothing, or from where life_end() left it, to a running guest. */
 static int life_begin(struct machine *m)
 {
@@ -343,7 +372,7 @@ static int life_begin(struct machine *m)
 	if (!err)
 		err = arch_boot(&m->mem, &files, &m->platform, &entry);
 	if (!err && !m->devices) /* not before the files have turned out good */
-		err = board_build(m);
+		err = build(m);
 	if (!err)
 		err = pci_host_assign(m->pci);
 	if (!err)
@@ -388,6 +417,7 @@ static void close_watch(struct machine *m, struct loop_fd *lf)
 
 static void machine_destroy(struct machine *m)
 {
+	control_destroy(m->control);
 	while (m->devices) {
 		struct device *d = m->devices;
 
@@ -401,7 +431,7 @@ static void machine_destroy(struct machine *m)
 	free(m->port);
 	close_watch(m, &m->signals);
 	close_watch(m, &m->ended);
-	close_watch(m, &m->parked);
+	close_watch(m, &m->noticed);
 	loop_destroy(m->loop);
 	irqchip_destroy(m->irqchip);
 	bus_destroy(m->pio);
@@ -434,6 +464,7 @@ int machine_run(const struct config *cfg)
 	while (!err) {
 		loop_run(m.loop);
 		status = status_of(&m);
+		machine_tell_end(&m);
 		if (atomic_load(&m.end) != END_RESET || cfg->no_reboot)
 			break;
 		life_end(&m);

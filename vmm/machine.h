@@ -15,6 +15,7 @@
 
 #include <stdatomic.h>
 
+struct control;
 struct peer;
 struct vcpus;
 struct virtio_dev;
@@ -51,11 +52,8 @@ struct machine {
 	struct peer
 		*capture[CONFIG_DEVICES_MAX]; /* the captures of network devices, which own them */
 	u32 ncaptures;
-	struct virtio_dev
-		*net[CONFIG_DEVICES_MAX]; /* the network devices, and what they are called */
-	const struct net_config *net_config[CONFIG_DEVICES_MAX];
-	u32 nnets;
-	struct virtio_dev *window; /* the console on our terminal, or NULL */
+	struct virtio_dev *virtio[CONFIG_DEVICES_MAX]; /* as in cfg->device; NULL: not yet made */
+	struct virtio_dev *window;		       /* the console on our terminal, or NULL */
 	struct stream *window_stream;
 	u32 niothreads;
 	struct loop **iothread; /* running, until the devices are gone */
@@ -70,8 +68,10 @@ struct machine {
 
 	/* Main loop's. */
 	enum machine_pause pause;
-	void (*paused)(struct machine *m); /* a pause has come about; NULL: nobody wants to know */
-	struct loop_fd parked;		   /* eventfd: all vCPUs have parked */
+	struct control *control; /* NULL: there is no such socket */
+	enum machine_end asked;	 /* by the control socket, END_NONE: nothing */
+	_Atomic u32 notices;	 /* MACHINE_... below */
+	struct loop_fd noticed;	 /* eventfd: some are there */
 	struct loop_fd signals;
 	int signal; /* the first one that came, 0: none */
 };
@@ -90,7 +90,7 @@ void machine_end(struct machine *m, enum machine_end why);
 /*
  * Stop the guest before its next instruction on any CPU, and let it go on; its clocks stand still
  * meanwhile. Devices complete what is in flight. A pause outlives a reset. It has come about when m->pause is
- * MACHINE_PAUSED, and then m->paused() is called. Only what has come about can be resumed. Main loop's
+ * MACHINE_PAUSED, and then the control socket's clients are told. Only what has come about can be resumed. Main loop's
  * thread.
  */
 void machine_pause(struct machine *m);
@@ -98,6 +98,17 @@ void machine_resume(struct machine *m);
 
 /* All vCPUs have parked. Any thread. */
 void machine_parked(struct machine *m);
+
+/* Press the guest's power button. Any thread. */
+void machine_press_button(struct machine *m);
+
+/*
+ * The control socket (machine_control.c), if there is to be one. machine_open_control() returns 0, or -errno
+ * after a message. machine_tell_end() tells its clients why this run of the guest has ended. Main loop's
+ * thread.
+ */
+int machine_open_control(struct machine *m);
+void machine_tell_end(struct machine *m);
 
 /*
  * The board, one per architecture (board_<arch>.c): which devices stand at which addresses.

@@ -26,6 +26,7 @@
 #include "minivmm/arch.h"
 #include "minivmm/bus.h"
 #include "minivmm/log.h"
+#include "vmm/kvm_stats.h"
 #include "vmm/machine.h"
 
 #include <errno.h>
@@ -52,6 +53,7 @@ struct vcpu {
 	struct kvm_run *run;
 	pthread_t thread;
 	pid_t tid;
+	int stats_fd;	       /* KVM's statistics, if somebody may ask for them, or -1 */
 	u64 exits[VCPU_EXITS]; /* written by its thread */
 };
 
@@ -108,6 +110,8 @@ static int vcpu_init(struct vcpu *c)
 	pthread_mutex_lock(&c->set->lock); /* kick_all() looks at it */
 	c->run = run;
 	pthread_mutex_unlock(&c->set->lock);
+	if (c->set->m->cfg->control)
+		c->stats_fd = kvm_stats_open(c->fd);
 	return arch_vcpu_init(vm->kvm_fd, c->fd, c->id, c->set->n);
 }
 
@@ -299,7 +303,7 @@ int vcpus_create(struct vcpus **out, struct machine *m)
 	pthread_mutex_init(&v->lock, NULL);
 	pthread_cond_init(&v->changed, NULL);
 	for (u32 i = 0; i < n; i++)
-		v->cpu[i] = (struct vcpu){ .set = v, .id = i, .fd = -1 };
+		v->cpu[i] = (struct vcpu){ .set = v, .id = i, .fd = -1, .stats_fd = -1 };
 	for (u32 i = 0; i < n; i++) {
 		struct vcpu *c = &v->cpu[i];
 		char name[16];
@@ -404,9 +408,9 @@ void vcpus_stats(const struct vcpus *v, u32 i, struct vcpu_stats *s)
 		s->exits[r] = __atomic_load_n(&c->exits[r], __ATOMIC_RELAXED);
 }
 
-int vcpus_fd(const struct vcpus *v, u32 i)
+int vcpus_stats_fd(const struct vcpus *v, u32 i)
 {
-	return v->cpu[i].fd;
+	return v->cpu[i].stats_fd;
 }
 
 void vcpus_destroy(struct vcpus *v)
@@ -419,6 +423,8 @@ void vcpus_destroy(struct vcpus *v)
 	for (u32 i = 0; i < v->n; i++) {
 		if (v->cpu[i].run)
 			munmap(v->cpu[i].run, v->m->vm.run_size);
+		if (v->cpu[i].stats_fd >= 0)
+			close(v->cpu[i].stats_fd);
 		if (v->cpu[i].fd >= 0)
 			close(v->cpu[i].fd);
 	}

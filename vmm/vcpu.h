@@ -54,9 +54,10 @@ struct vcpu_stats {
 	u64 exits[VCPU_EXITS];
 };
 
-/* What vCPU `i` has done since it was made, and its fd of KVM's. After vcpus_start(), any thread. */
+/* What vCPU `i` has done since it was made; and for kvm_stats_each(), or -1. After vcpus_start(), any
+ * thread. */
 void vcpus_stats(const struct vcpus *v, u32 i, struct vcpu_stats *s);
-int vcpus_fd(const struct vcpus *v, u32 i);
+int vcpus_stats_fd(const struct vcpus *v, u32 i);
 
 /* End all vCPU threads, running or parked, and free them. NULL is allowed. */
 void vcpus_destroy(struct vcpus *v);
