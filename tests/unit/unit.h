@@ -48,6 +48,7 @@ Suite *config_suite(void);
 Suite *config_devices_suite(void);
 Suite *config_daemon_suite(void);
 Suite *config_net_suite(void);
+Suite *control_suite(void);
 Suite *console_suite(void);
 Suite *console_ports_suite(void);
 Suite *console_more_suite(void);
