@@ -33,6 +33,7 @@
 static const char help_text[] =
 	"Usage: minivmm --kernel FILE [OPTION]...\n"
 	"       minivmm device net|blk --socket PATH [OPTION]...\n"
+	"       minivmm ctl SOCKET COMMAND [ARGUMENT]...\n"
 	"       minivmm check\n"
 	"\n"
 	"Run a virtual machine on Linux KVM, with its serial port on this terminal.\n"
@@ -72,7 +73,7 @@ static const char help_text[] =
 	"                        needs no privileges (the guest has 10.0.2.15 by DHCP, the host\n"
 	"                        is 10.0.2.2); a UNIX socket, at whose other end is another\n"
 	"                        minivmm, QEMU (-netdev stream) or passt. Settings:\n"
-	"                        mac=ADDRESS (default 52:54:00:12:34:56 and on), id=NAME,\n"
+	"                        mac=ADDRESS (default 52:54:00:12:34:56 and on),\n"
 	"                        mtu=N (68 to 65535; user: to 65521), link=up|down,\n"
 	"                        queues=N (pairs, 1 to 8, of a tap or a back end),\n"
 	"                        datapath=inproc|vhost-net|vhost-user (who moves the frames:\n"
@@ -100,19 +101,26 @@ static const char help_text[] =
 	"                        of configuration space), server=on|off (listen at PATH)\n"
 	"  --iothreads N         threads that serve the devices' queues, round-robin (default 1;\n"
 	"                        0: the main thread does)\n"
+	"  --control PATH        make a UNIX socket there, at which `minivmm ctl` and clients of\n"
+	"                        QMP, QEMU's protocol, can ask and change the running machine\n"
 	"  --no-reboot           end when the guest reboots\n"
 	"  --test-device         add the PCI test device that the guests in guests/ use\n"
 	"  -h, --help            show this text\n"
 	"  -V, --version         show the version\n"
 	"\n"
 	"Every virtio device also has the settings bus=pci|mmio, packed=on|off (offer the packed\n"
-	"ring format; default off) and queue-size=N (a power of two). These options can be given\n"
-	"several times; devices stand on their bus in the order given. A comma in a value is\n"
-	"written twice. With a --disk there is no initramfs unless --initrd names one.\n"
+	"ring format; default off), queue-size=N (a power of two) and id=NAME, by which the "
+	"control\n"
+	"socket knows it (default disk0, disk1, net0, ...). These options can be given several\n"
+	"times; devices stand on their bus in the order given. A comma in a value is written\n"
+	"twice. With a --disk there is no initramfs unless --initrd names one.\n"
 	"\n"
 	"Commands:\n"
 	"  device                run a virtio device in a process of its own, behind a vhost-user\n"
 	"                        socket; see minivmm device --help\n"
+	"  ctl                   ask or change a machine that runs with --control; see minivmm "
+	"ctl\n"
+	"                        --help\n"
 	"  check                 say what this machine offers for running guests, and what to do\n"
 	"                        about each \"no\"; exit status 0 if Linux can boot here\n"
 	"\n"
@@ -143,6 +151,7 @@ enum option_id {
 	OPT_NET,
 	OPT_VHOST_USER,
 	OPT_IOTHREADS,
+	OPT_CONTROL,
 	OPT_NO_REBOOT,
 	OPT_TEST_DEVICE,
 	OPT_COUNT
@@ -164,6 +173,7 @@ static const struct option options[] = {
 	[OPT_NET] = { "net", required_argument, NULL, OPTION_BASE + OPT_NET },
 	[OPT_VHOST_USER] = { "vhost-user", required_argument, NULL, OPTION_BASE + OPT_VHOST_USER },
 	[OPT_IOTHREADS] = { "iothreads", required_argument, NULL, OPTION_BASE + OPT_IOTHREADS },
+	[OPT_CONTROL] = { "control", required_argument, NULL, OPTION_BASE + OPT_CONTROL },
 	[OPT_NO_REBOOT] = { "no-reboot", no_argument, NULL, OPTION_BASE + OPT_NO_REBOOT },
 	[OPT_TEST_DEVICE] = { "test-device", no_argument, NULL, OPTION_BASE + OPT_TEST_DEVICE },
 	[OPT_COUNT] = { 0 },
@@ -237,6 +247,16 @@ static int parse_iothreads(struct config *cfg, const char *arg)
 		return -EINVAL;
 	}
 	cfg->iothreads = n;
+	return 0;
+}
+
+static int parse_control(struct config *cfg, const char *arg)
+{
+	if (!*arg) {
+		log_err("--control needs the path of a socket to be made");
+		return -EINVAL;
+	}
+	cfg->control = arg;
 	return 0;
 }
 
@@ -356,6 +376,8 @@ static int apply(struct config *cfg, enum option_id id, const char *arg, const c
 		return config_vhost_user(cfg, arg);
 	case OPT_IOTHREADS:
 		return parse_iothreads(cfg, arg);
+	case OPT_CONTROL:
+		return parse_control(cfg, arg);
 	case OPT_NO_REBOOT:
 		cfg->no_reboot = true;
 		return 0;
@@ -435,6 +457,8 @@ int config_parse(struct config *cfg, int argc, char **argv)
 		err = -EINVAL;
 	}
 	if (!err)
+		err = config_name_devices(cfg);
+	if (!err)
 		err = share_stdio(cfg, seen[OPT_SERIAL]);
 	if (!err)
 		err = make_cmdline(cfg, cmdline);
@@ -453,6 +477,11 @@ void config_free(struct config *cfg)
 	cfg->data_dir = NULL;
 	while (cfg->nkept)
 		free(cfg->kept[--cfg->nkept]);
+}
+
+const char *config_version(void)
+{
+	return MINIVMM_VERSION;
 }
 
 bool config_help(int argc, char **argv)

@@ -65,7 +65,7 @@ struct net_config {
 	bool restricted;	    /* user */
 	struct subopt_list hostfwd; /* user */
 	const char *back_end;	    /* as `socket=`; then it is `target` */
-	const char *id, *pcap;	    /* NULL: none */
+	const char *pcap;	    /* NULL: none */
 	const char *mac_text;	    /* as given, or NULL */
 	u8 mac[6];
 	u32 mtu;       /* 0: the peer's */
@@ -83,9 +83,13 @@ struct net_config {
 enum net_datapath { NET_INPROC, NET_VHOST_NET, NET_VHOST_USER };
 enum net_duplex { NET_DUPLEX_UNKNOWN, NET_DUPLEX_HALF, NET_DUPLEX_FULL };
 
+#define CONFIG_ID_MAX 31
+
 struct device_config {
 	enum device_kind kind;
-	u32 bus; /* enum device_bus */
+	const char *id;			    /* as given, or by default: net0, net1, disk0, ... */
+	char default_id[CONFIG_ID_MAX + 1]; /* that is it then */
+	u32 bus;			    /* enum device_bus */
 	bool packed;
 	u32 queues, queue_size; /* 0: the device's default. Of a network device: pairs of queues */
 	union {
@@ -109,6 +113,7 @@ struct config {
 	u32 ndevices;
 	struct device_config device[CONFIG_DEVICES_MAX]; /* in the order given */
 	u32 iothreads;					 /* 0: the main loop does their work */
+	const char *control;				 /* path of the control socket, or NULL */
 	bool no_reboot;
 	bool test_device;
 	char *data_dir; /* owned; where initramfs*.cpio is; NULL: none is wanted */
@@ -129,6 +134,9 @@ bool config_help(int argc, char **argv);
 
 void config_free(struct config *cfg);
 
+/* Of this program, as --version tells it. */
+const char *config_version(void);
+
 /* The options that add a device (config_devices.c, config_net.c,
  * config_vhost_user.c): `arg` is the option's value. Return 0, or -EINVAL
  * after a message. */
@@ -138,6 +146,10 @@ int config_console(struct config *cfg, const char *arg);
 int config_port(struct config *cfg, const char *arg);
 int config_net(struct config *cfg, const char *arg);
 int config_vhost_user(struct config *cfg, const char *arg);
+
+/* All devices are there: give names to those that have none. Returns 0, or -EINVAL after a message: a name
+ * is no name, or is given twice. */
+int config_name_devices(struct config *cfg);
 
 /* Where option `option`'s stream goes, by the first word of its value, which must live on. */
 int config_stream(const char *option, const char *word, struct stream_config *s);

@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <linux/virtio_blk.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -75,6 +76,84 @@ struct device_config *config_add_device(struct config *cfg, const char *option, 
 	*d = (struct device_config){ .kind = kind };
 	return d;
 }
+
+/* ---- names ---- */
+
+static const struct {
+	const char *option, *name;
+} kinds[] = {
+	[DEVICE_DISK] = { "disk", "disk" },
+	[DEVICE_CONSOLE] = { "console", "console" },
+	[DEVICE_RNG] = { "rng", "rng" },
+	[DEVICE_NET] = { "net", "net" },
+	[DEVICE_VHOST_USER] = { "vhost-user", "vhost-user" },
+};
+
+static bool is_letter(char c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+
+/* As with QEMU: a letter, and then letters, digits, '-', '.' and '_'. */
+static bool is_name(const char *id)
+{
+	size_t len = strlen(id);
+
+	if (!is_letter(*id) || len > CONFIG_ID_MAX)
+		return false;
+	for (const char *c = id; *c; c++) {
+		if (!is_letter(*c) && !strchr("0123456789-._", *c))
+			return false;
+	}
+	return true;
+}
+
+static int check_name(const struct config *cfg, const struct device_config *d)
+{
+	const char *option = kinds[d->kind].option;
+
+	if (!is_name(d->id)) {
+		log_err("--%s: id=%s: a name is a letter, and then up to %d letters, digits, '-', "
+			"'.' or '_'",
+			option, d->id, CONFIG_ID_MAX - 1);
+		return -EINVAL;
+	}
+	for (const struct device_config *other = cfg->device; other < d; other++) {
+		const struct device_config *given = d->id == d->default_id ? other : d;
+
+		if (strcmp(other->id, d->id) != 0)
+			continue;
+		if (other->id == other->default_id || d->id == d->default_id)
+			log_err("--%s: id=%s is the name that another device has by default; give "
+				"another",
+				kinds[given->kind].option, d->id);
+		else
+			log_err("--%s: id=%s is given twice", option, d->id);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+int config_name_devices(struct config *cfg)
+{
+	u32 count[ARRAY_SIZE(kinds)] = { 0 };
+
+	for (u32 i = 0; i < cfg->ndevices; i++) {
+		struct device_config *d = &cfg->device[i];
+		u32 n = count[d->kind]++;
+		int err;
+
+		snprintf(d->default_id, sizeof(d->default_id), "%s%u", kinds[d->kind].name, n);
+		if (!d->id)
+			d->id = d->default_id;
+		err = check_name(cfg, d);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+/* ---- options ---- */
 
 /* The image is ours, or a back end's. */
 static int check_image(const char *arg, const struct disk_config *disk)

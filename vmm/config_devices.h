@@ -26,7 +26,7 @@
 
 /* What every virtio device can be told. */
 #define VIRTIO_SUBOPTS                                                                \
-	CHOICE("bus", bus, "pci|mmio"), SWITCH("packed", packed),                     \
+	STRING("id", id), CHOICE("bus", bus, "pci|mmio"), SWITCH("packed", packed),   \
 	{                                                                             \
 		.name = "queue-size", .type = SUBOPT_POWER, TO(queue_size), .min = 2, \
 		.max = VQ_SIZE_MAX                                                    \

@@ -19,7 +19,6 @@
 
 /* clang-format off: one setting a line */
 static const struct subopt net_subopts[] = {
-	STRING("id", net.id),
 	STRING("mac", net.mac_text),
 	STRING("socket", net.back_end),
 	CHOICE("datapath", net.datapath, "inproc|vhost-net|vhost-user"),
@@ -158,13 +157,9 @@ static int set_mac(struct net_config *net, u32 n)
 	return 0;
 }
 
-/* What no two network devices may both have: a name, a tap, a capture, an address. */
+/* What no two network devices may both have: a tap, a capture, an address. */
 static int check_two(const struct net_config *net, const struct net_config *other)
 {
-	if (net->id && other->id && strcmp(net->id, other->id) == 0) {
-		log_err("--net: id=%s is given twice", net->id);
-		return -EINVAL;
-	}
 	if (net->peer == NET_FD && other->peer == NET_FD && net->fd == other->fd) {
 		log_err("--net: fd=%u is given twice; each device needs a tap of its own", net->fd);
 		return -EINVAL;

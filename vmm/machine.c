@@ -21,6 +21,7 @@
 #include "minivmm/bus.h"
 #include "minivmm/devices.h"
 #include "minivmm/log.h"
+#include "vmm/control.h"
 #include "vmm/footprint.h"
 #include "vmm/machine_child.h"
 #include "vmm/vcpu.h"
@@ -50,9 +51,74 @@ void machine_end(struct machine *m, enum machine_end why)
 		    !(now == END_RESET && (why == END_KILLED || why == END_QUIT)))
 			return;
 	}
-	vcpus_request_pause(m->vcpus);
+	vcpus_request_end(m->vcpus);
 	eventfd_write(m->ended.fd, 1);
 }
+
+/* ---- pause ---- */
+
+static void pause_done(struct machine *m)
+{
+	m->pause = MACHINE_PAUSED;
+	if (m->control)
+		control_stopped(m->control);
+}
+
+void machine_pause(struct machine *m)
+{
+	if (m->pause != MACHINE_RUNS)
+		return;
+	m->pause = MACHINE_PAUSING;
+	vcpus_request_pause(m->vcpus);
+	machine_parked(m); /* they may never have left since the last time */
+}
+
+void machine_resume(struct machine *m)
+{
+	if (m->pause != MACHINE_PAUSED)
+		return;
+	m->pause = MACHINE_RUNS;
+	vcpus_resume(m->vcpus);
+}
+
+/* ---- what other threads tell the main loop ---- */
+
+enum { NOTICE_PARKED = 1, NOTICE_BUTTON = 2 };
+
+static void notice(struct machine *m, u32 what)
+{
+	atomic_fetch_or(&m->notices, what);
+	eventfd_write(m->noticed.fd, 1);
+}
+
+void machine_parked(struct machine *m)
+{
+	notice(m, NOTICE_PARKED);
+}
+
+void machine_press_button(struct machine *m)
+{
+	power_press_button(m->power_dev);
+	notice(m, NOTICE_BUTTON);
+}
+
+static void noticed_ready(struct loop_fd *lf, u32 events)
+{
+	struct machine *m = container_of(lf, struct machine, noticed);
+	eventfd_t n;
+	u32 what;
+
+	(void)events;
+	eventfd_read(lf->fd, &n);
+	what = atomic_exchange(&m->notices, 0);
+	/* They also park before the machine starts. */
+	if (what & NOTICE_PARKED && m->pause == MACHINE_PAUSING && vcpus_hold(m->vcpus))
+		pause_done(m);
+	if (what & NOTICE_BUTTON)
+		control_event(m->control, "POWERDOWN");
+}
+
+/* ---- what ends a run ---- */
 
 /* A device asks, on a vCPU's thread. */
 static void power_request(struct power *p, enum power_event event)
@@ -96,7 +162,7 @@ static void signals_ready(struct loop_fd *lf, u32 events)
 	m->signal = info.ssi_signo;
 	log_info("SIG%s: the power button is pressed; once more stops the machine at once",
 		 sigabbrev_np(m->signal));
-	power_press_button(m->power_dev);
+	machine_press_button(m);
 }
 
 /* Ctrl-A, then a key. */
@@ -109,7 +175,7 @@ static void stream_command(struct stream *s, char key)
 		machine_end(m, END_QUIT);
 		break;
 	case 'p':
-		power_press_button(m->power_dev);
+		machine_press_button(m);
 		break;
 	default:
 		fprintf(stderr, "\nCtrl-A x  end minivmm\nCtrl-A p  press the power button\n"
@@ -151,10 +217,14 @@ static int watch_signals(struct machine *m)
 				       .ready = signals_ready };
 	m->ended = (struct loop_fd){ .fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
 				     .ready = ended_ready };
-	if (m->signals.fd < 0 || m->ended.fd < 0)
+	m->noticed = (struct loop_fd){ .fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
+				       .ready = noticed_ready };
+	if (m->signals.fd < 0 || m->ended.fd < 0 || m->noticed.fd < 0)
 		return -errno;
 	err = loop_add(m->loop, &m->signals, EPOLLIN);
-	return err ? err : loop_add(m->loop, &m->ended, EPOLLIN);
+	if (!err)
+		err = loop_add(m->loop, &m->ended, EPOLLIN);
+	return err ? err : loop_add(m->loop, &m->noticed, EPOLLIN);
 }
 
 static int start_iothreads(struct machine *m)
@@ -229,7 +299,7 @@ static int machine_create(struct machine *m, const struct config *cfg)
 	int err;
 
 	*m = (struct machine){ .cfg = cfg, .vm = { .kvm_fd = -1, .vm_fd = -1 } };
-	m->signals.fd = m->ended.fd = -1;
+	m->signals.fd = m->ended.fd = m->noticed.fd = -1;
 	m->power.request = power_request;
 	m->platform.cpus = cfg->cpus;
 	mem_init(&m->mem);
@@ -277,6 +347,14 @@ void machine_add(struct machine *m, struct device *d)
 	m->devices = d;
 }
 
+/* The board's devices, and who controls them. The terminal becomes raw last. */
+static int build(struct machine *m)
+{
+	int err = machine_open_control(m);
+
+	return err ? err : board_build(m);
+}
+
 /* From nothing, or from where life_end() left it, to a running guest. */
 static int life_begin(struct machine *m)
 {
@@ -296,7 +374,7 @@ static int life_begin(struct machine *m)
 	if (!err)
 		err = arch_boot(&m->mem, &files, &m->platform, &entry);
 	if (!err && !m->devices) /* not before the files have turned out good */
-		err = board_build(m);
+		err = build(m);
 	if (!err)
 		err = pci_host_assign(m->pci);
 	if (!err)
@@ -307,7 +385,14 @@ static int life_begin(struct machine *m)
 	bus_attach_vm(m->pio, m->vm.vm_fd);
 	bus_attach_vm(m->mmio, m->vm.vm_fd);
 	footprint_trim();
-	return vcpus_start(m->vcpus, &entry);
+	err = vcpus_start(m->vcpus, &entry);
+	if (err)
+		return err;
+	if (m->pause == MACHINE_RUNS)
+		vcpus_resume(m->vcpus);
+	else if (m->pause == MACHINE_PAUSING) /* the reset was quicker: nothing has run since */
+		pause_done(m);
+	return 0;
 }
 
 static void life_end(struct machine *m)
@@ -335,6 +420,7 @@ static void close_watch(struct machine *m, struct loop_fd *lf)
 
 static void machine_destroy(struct machine *m)
 {
+	control_destroy(m->control);
 	while (m->devices) {
 		struct device *d = m->devices;
 
@@ -349,6 +435,7 @@ static void machine_destroy(struct machine *m)
 	free(m->port);
 	close_watch(m, &m->signals);
 	close_watch(m, &m->ended);
+	close_watch(m, &m->noticed);
 	loop_destroy(m->loop);
 	irqchip_destroy(m->irqchip);
 	bus_destroy(m->pio);
@@ -381,6 +468,7 @@ int machine_run(const struct config *cfg)
 	while (!err) {
 		loop_run(m.loop);
 		status = status_of(&m);
+		machine_tell_end(&m);
 		if (atomic_load(&m.end) != END_RESET || cfg->no_reboot)
 			break;
 		life_end(&m);

@@ -16,6 +16,7 @@
 #include <stdatomic.h>
 
 struct child;
+struct control;
 struct peer;
 struct vcpus;
 struct virtio_dev;
@@ -28,8 +29,11 @@ enum machine_end {
 	END_RESET,   /* the guest asked for a reset */
 	END_CRASHED, /* triple fault, or KVM can't go on; already reported */
 	END_KILLED,  /* a second signal */
-	END_QUIT,    /* the user's escape key */
+	END_QUIT,    /* the user's escape key, or the control socket's word */
 };
+
+/* Does the guest run, as far as it is the user's to say? */
+enum machine_pause { MACHINE_RUNS, MACHINE_PAUSING, MACHINE_PAUSED };
 
 struct machine {
 	/* Fixed after machine_create(). */
@@ -49,10 +53,7 @@ struct machine {
 	struct peer
 		*capture[CONFIG_DEVICES_MAX]; /* the captures of network devices, which own them */
 	u32 ncaptures;
-	struct virtio_dev
-		*net[CONFIG_DEVICES_MAX]; /* the network devices, and what they are called */
-	const struct net_config *net_config[CONFIG_DEVICES_MAX];
-	u32 nnets;
+	struct virtio_dev *virtio[CONFIG_DEVICES_MAX]; /* as in cfg->device; NULL: not yet made */
 	struct child *children;	   /* newest first (machine_child.c) */
 	struct virtio_dev *window; /* the console on our terminal, or NULL */
 	struct stream *window_stream;
@@ -68,6 +69,11 @@ struct machine {
 	struct loop_fd ended;	      /* eventfd: `end` was set */
 
 	/* Main loop's. */
+	enum machine_pause pause;
+	struct control *control; /* NULL: there is no such socket */
+	enum machine_end asked;	 /* by the control socket, END_NONE: nothing */
+	_Atomic u32 notices;	 /* MACHINE_... below */
+	struct loop_fd noticed;	 /* eventfd: some are there */
 	struct loop_fd signals;
 	int signal; /* the first one that came, 0: none */
 };
@@ -82,6 +88,29 @@ int machine_run(const struct config *cfg);
 /* Any thread: the run ends, for this reason if there is none yet; the user's end overrides the
  * guest's reset. All vCPUs pause. */
 void machine_end(struct machine *m, enum machine_end why);
+
+/*
+ * Stop the guest before its next instruction on any CPU, and let it go on; its clocks stand still
+ * meanwhile. Devices complete what is in flight. A pause outlives a reset. It has come about when m->pause is
+ * MACHINE_PAUSED, and then the control socket's clients are told. Only what has come about can be resumed. Main loop's
+ * thread.
+ */
+void machine_pause(struct machine *m);
+void machine_resume(struct machine *m);
+
+/* All vCPUs have parked. Any thread. */
+void machine_parked(struct machine *m);
+
+/* Press the guest's power button. Any thread. */
+void machine_press_button(struct machine *m);
+
+/*
+ * The control socket (machine_control.c), if there is to be one. machine_open_control() returns 0, or -errno
+ * after a message. machine_tell_end() tells its clients why this run of the guest has ended. Main loop's
+ * thread.
+ */
+int machine_open_control(struct machine *m);
+void machine_tell_end(struct machine *m);
 
 /*
  * The board, one per architecture (board_<arch>.c): which devices stand at which addresses.

@@ -15,7 +15,6 @@
 #include "vmm/machine_child.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 
 #define FEATURE(name)  (1ULL << VIRTIO_NET_F_##name)
@@ -174,29 +173,31 @@ int machine_create_net(struct machine *m, const struct device_config *d,
 		virtio_net_set_link(*v, false);
 	if (cfg->pcap)
 		m->capture[m->ncaptures++] = net.peer;
-	m->net_config[m->nnets] = cfg;
-	m->net[m->nnets++] = *v;
 	return 0;
+}
+
+static void report(const struct device_config *d, struct virtio_dev *v)
+{
+	for (u32 q = 0; q < v->nqueues / 2 * 2; q++) {
+		struct virtio_net_stats s;
+		struct vq_stats ring;
+
+		virtio_net_stats(v, q, &s);
+		vq_stats_read(&v->queue[q].vq.stats, &ring);
+		log_info("%s %s %u: frames %llu bytes %llu dropped %llu filtered %llu kicks %llu "
+			 "calls %llu",
+			 d->id, q % 2 ? "tx" : "rx", q / 2, (unsigned long long)s.frames,
+			 (unsigned long long)s.bytes, (unsigned long long)s.dropped,
+			 (unsigned long long)s.filtered, (unsigned long long)ring.kicks,
+			 (unsigned long long)ring.calls);
+	}
 }
 
 void machine_report_net(struct machine *m)
 {
-	for (u32 i = 0; i < m->nnets; i++) {
-		const char *id = m->net_config[i]->id;
-		char name[16];
-
-		snprintf(name, sizeof(name), "net%u", i);
-		for (u32 q = 0; q < m->net[i]->nqueues / 2 * 2; q++) {
-			struct virtio_net_stats s;
-
-			virtio_net_stats(m->net[i], q, &s);
-			log_info("%s %s %u: frames %llu bytes %llu dropped %llu filtered %llu "
-				 "kicks %llu calls %llu",
-				 id ? id : name, q % 2 ? "tx" : "rx", q / 2,
-				 (unsigned long long)s.frames, (unsigned long long)s.bytes,
-				 (unsigned long long)s.dropped, (unsigned long long)s.filtered,
-				 (unsigned long long)s.kicks, (unsigned long long)s.calls);
-		}
+	for (u32 i = 0; i < m->cfg->ndevices; i++) {
+		if (virtio_is_net(m->virtio[i]))
+			report(&m->cfg->device[i], m->virtio[i]);
 	}
 }
 

@@ -226,6 +226,7 @@ static int build_device(struct machine *m, const struct device_config *d, struct
 		return err;
 	}
 	*nqueues += v->nqueues;
+	m->virtio[d - m->cfg->device] = v;
 	machine_add(m, dev);
 	return 0;
 }

@@ -7,6 +7,7 @@
 #include "vmm/check.h"
 #include "vmm/config.h"
 #include "vmm/config_daemon.h"
+#include "vmm/ctl.h"
 #include "vmm/machine.h"
 #include "vmm/machine_daemon.h"
 
@@ -74,6 +75,8 @@ int main(int argc, char **argv)
 	fill_standard_fds();
 	if (argc > 1 && strcmp(argv[1], "device") == 0)
 		return run_device(argc - 1, argv + 1);
+	if (argc > 1 && strcmp(argv[1], "ctl") == 0)
+		return ctl_run(argc - 1, argv + 1);
 	if (config_help(argc, argv))
 		return 0;
 	if (argc > 1 && strcmp(argv[1], "check") == 0)

@@ -60,13 +60,15 @@ static int bind_to(int fd, const struct sockaddr_un *addr)
 	return bind(fd, sa, sizeof(*addr)) < 0 ? -errno : 0;
 }
 
-int unix_listen(const struct sockaddr_un *addr, int backlog)
+/* `mode` of the socket's file, less the umask. It is there from the first moment: bind() takes it from the
+ * socket (unix(7) leaves it to the reader of net/unix/af_unix.c). */
+static int listen_with(const struct sockaddr_un *addr, int backlog, mode_t mode)
 {
 	int fd = new_socket(), err;
 
 	if (fd < 0)
 		return fd;
-	err = bind_to(fd, addr);
+	err = fchmod(fd, mode) < 0 ? -errno : bind_to(fd, addr);
 	if (!err && listen(fd, backlog) < 0) {
 		err = -errno;
 		unlink(addr->sun_path);
@@ -76,6 +78,16 @@ int unix_listen(const struct sockaddr_un *addr, int backlog)
 		return err;
 	}
 	return fd;
+}
+
+int unix_listen(const struct sockaddr_un *addr, int backlog)
+{
+	return listen_with(addr, backlog, 0777);
+}
+
+int unix_listen_private(const struct sockaddr_un *addr, int backlog)
+{
+	return listen_with(addr, backlog, 0600);
 }
 
 const char *unix_mend(int err)

@@ -13,12 +13,20 @@
  * A vCPU that missed 1 therefore meets 2 or 3; no order of events loses the wake-up. It clears
  * immediate_exit before it looks at `wanted`, so a later request can't be cleared by mistake.
  *
- * Threads: `lock` guards `ready`, `failed`, and the changes of `wanted`.
+ * A pause has come about when all have parked: the last one tells the machine. What a vCPU was serving it
+ * serves to the end first; that may take the main loop's help, which therefore never waits for a pause.
+ *
+ * The guest's clocks stand still meanwhile (arch_clock_hold()): they are read when all have parked and set
+ * before the first one goes on.
+ *
+ * Threads: `lock` guards `ready`, `parked`, `failed`, and the changes of `wanted`. A vCPU's counters are
+ * written by its own thread alone, with plain stores, and read by any.
  */
 #include "vmm/vcpu.h"
 #include "minivmm/arch.h"
 #include "minivmm/bus.h"
 #include "minivmm/log.h"
+#include "vmm/kvm_stats.h"
 #include "vmm/machine.h"
 
 #include <errno.h>
@@ -35,7 +43,8 @@
 
 #define KICK_SIGNAL SIGRTMIN
 
-enum wanted { WANT_PAUSE, WANT_RUN, WANT_EXIT };
+/* A pause and a run alternate; after an end there is nothing but the exit. */
+enum wanted { WANT_PAUSE, WANT_RUN, WANT_END, WANT_EXIT };
 
 struct vcpu {
 	struct vcpus *set;
@@ -43,6 +52,9 @@ struct vcpu {
 	int fd;
 	struct kvm_run *run;
 	pthread_t thread;
+	pid_t tid;
+	int stats_fd;	       /* KVM's statistics, if somebody may ask for them, or -1 */
+	u64 exits[VCPU_EXITS]; /* written by its thread */
 };
 
 struct vcpus {
@@ -54,7 +66,12 @@ struct vcpus {
 	pthread_cond_t changed; /* any of these */
 	_Atomic enum wanted wanted;
 	u32 ready;
+	u32 parked;
 	int failed; /* -errno of a vCPU that could not set itself up */
+
+	/* Main loop's. */
+	struct arch_clock clock; /* the guest's, while it is held */
+	bool held;
 
 	struct vcpu cpu[];
 };
@@ -93,6 +110,8 @@ static int vcpu_init(struct vcpu *c)
 	pthread_mutex_lock(&c->set->lock); /* kick_all() looks at it */
 	c->run = run;
 	pthread_mutex_unlock(&c->set->lock);
+	if (c->set->m->cfg->control)
+		c->stats_fd = kvm_stats_open(c->fd);
 	return arch_vcpu_init(vm->kvm_fd, c->fd, c->id, c->set->n);
 }
 
@@ -168,17 +187,29 @@ static void serve_internal_error(struct vcpu *c)
 	crash(c);
 }
 
+static void count(struct vcpu *c, enum vcpu_exit exit)
+{
+	__atomic_store_n(&c->exits[exit], c->exits[exit] + 1, __ATOMIC_RELAXED);
+}
+
 static void serve_exit(struct vcpu *c)
 {
 	switch (c->run->exit_reason) {
 	case KVM_EXIT_IO:
+		count(c, c->run->io.direction == KVM_EXIT_IO_OUT ? VCPU_EXIT_PIO_WRITE
+								 : VCPU_EXIT_PIO_READ);
 		serve_pio(c);
-		break;
+		return;
 	case KVM_EXIT_MMIO:
+		count(c, c->run->mmio.is_write ? VCPU_EXIT_MMIO_WRITE : VCPU_EXIT_MMIO_READ);
 		serve_mmio(c);
-		break;
+		return;
 	case KVM_EXIT_INTR:
-		break;
+		count(c, VCPU_EXIT_SIGNAL);
+		return;
+	}
+	count(c, VCPU_EXIT_OTHER);
+	switch (c->run->exit_reason) {
 	case KVM_EXIT_SYSTEM_EVENT:
 		serve_system_event(c);
 		break;
@@ -206,8 +237,11 @@ static void park(struct vcpu *c)
 	struct vcpus *v = c->set;
 
 	pthread_mutex_lock(&v->lock);
-	while (v->wanted == WANT_PAUSE)
+	if (++v->parked == v->n && v->wanted == WANT_PAUSE)
+		machine_parked(v->m);
+	while (v->wanted == WANT_PAUSE || v->wanted == WANT_END)
 		pthread_cond_wait(&v->changed, &v->lock);
+	v->parked--;
 	pthread_mutex_unlock(&v->lock);
 }
 
@@ -221,13 +255,15 @@ static void vcpu_loop(struct vcpu *c)
 		wanted = atomic_load(&c->set->wanted);
 		if (wanted == WANT_EXIT)
 			return;
-		if (wanted == WANT_PAUSE) {
+		if (wanted != WANT_RUN) {
 			park(c);
 			continue;
 		}
 		if (ioctl(c->fd, KVM_RUN, 0) == 0) {
 			serve_exit(c);
-		} else if (errno != EINTR && errno != EAGAIN) {
+		} else if (errno == EINTR || errno == EAGAIN) {
+			count(c, VCPU_EXIT_SIGNAL);
+		} else {
 			log_err("CPU %u: KVM_RUN: %s", c->id, strerror(errno));
 			crash(c);
 		}
@@ -243,6 +279,7 @@ static void *vcpu_thread(void *arg)
 	pthread_mutex_lock(&v->lock);
 	if (err)
 		v->failed = err;
+	c->tid = gettid();
 	v->ready++;
 	pthread_cond_broadcast(&v->changed);
 	pthread_mutex_unlock(&v->lock);
@@ -266,7 +303,7 @@ int vcpus_create(struct vcpus **out, struct machine *m)
 	pthread_mutex_init(&v->lock, NULL);
 	pthread_cond_init(&v->changed, NULL);
 	for (u32 i = 0; i < n; i++)
-		v->cpu[i] = (struct vcpu){ .set = v, .id = i, .fd = -1 };
+		v->cpu[i] = (struct vcpu){ .set = v, .id = i, .fd = -1, .stats_fd = -1 };
 	for (u32 i = 0; i < n; i++) {
 		struct vcpu *c = &v->cpu[i];
 		char name[16];
@@ -300,8 +337,11 @@ static void kick_all(struct vcpus *v)
 
 static void want(struct vcpus *v, enum wanted wanted)
 {
+	bool over;
+
 	pthread_mutex_lock(&v->lock);
-	if (v->wanted != wanted && v->wanted != WANT_EXIT) {
+	over = v->wanted >= WANT_END && wanted <= v->wanted;
+	if (v->wanted != wanted && !over) {
 		atomic_store(&v->wanted, wanted);
 		if (wanted != WANT_RUN)
 			kick_all(v);
@@ -319,16 +359,58 @@ int vcpus_start(struct vcpus *v, const struct boot_entry *entry)
 		pthread_cond_wait(&v->changed, &v->lock);
 	err = v->failed;
 	pthread_mutex_unlock(&v->lock);
-	if (!err)
-		err = arch_vcpu_boot(v->cpu[0].fd, entry);
-	if (!err)
-		want(v, WANT_RUN);
-	return err;
+	return err ? err : arch_vcpu_boot(v->cpu[0].fd, entry);
 }
 
 void vcpus_request_pause(struct vcpus *v)
 {
 	want(v, WANT_PAUSE);
+}
+
+void vcpus_request_end(struct vcpus *v)
+{
+	want(v, WANT_END);
+}
+
+bool vcpus_hold(struct vcpus *v)
+{
+	bool parked;
+
+	pthread_mutex_lock(&v->lock);
+	parked = v->wanted == WANT_PAUSE && v->parked == v->n;
+	pthread_mutex_unlock(&v->lock);
+	if (parked && !v->held) {
+		arch_clock_hold(v->m->vm.vm_fd, &v->clock);
+		v->held = true;
+	}
+	return parked;
+}
+
+void vcpus_resume(struct vcpus *v)
+{
+	if (v->held) {
+		u64 now = arch_clock_now();
+
+		for (u32 i = 0; i < v->n; i++)
+			arch_vcpu_clock_release(v->cpu[i].fd, &v->clock, now);
+		arch_clock_release(v->m->vm.vm_fd, &v->clock);
+		v->held = false;
+	}
+	want(v, WANT_RUN);
+}
+
+void vcpus_stats(const struct vcpus *v, u32 i, struct vcpu_stats *s)
+{
+	const struct vcpu *c = &v->cpu[i];
+
+	s->tid = c->tid;
+	for (u32 r = 0; r < VCPU_EXITS; r++)
+		s->exits[r] = __atomic_load_n(&c->exits[r], __ATOMIC_RELAXED);
+}
+
+int vcpus_stats_fd(const struct vcpus *v, u32 i)
+{
+	return v->cpu[i].stats_fd;
 }
 
 void vcpus_destroy(struct vcpus *v)
@@ -341,6 +423,8 @@ void vcpus_destroy(struct vcpus *v)
 	for (u32 i = 0; i < v->n; i++) {
 		if (v->cpu[i].run)
 			munmap(v->cpu[i].run, v->m->vm.run_size);
+		if (v->cpu[i].stats_fd >= 0)
+			close(v->cpu[i].stats_fd);
 		if (v->cpu[i].fd >= 0)
 			close(v->cpu[i].fd);
 	}

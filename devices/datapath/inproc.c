@@ -32,16 +32,22 @@ void inproc_check(struct virtio_queue *q)
 	virtio_needs_reset(q->dev, why);
 }
 
-static void kick_ready(struct loop_fd *lf, u32 events)
+static void serve(struct virtio_queue *q)
 {
-	struct virtio_queue *q = container_of(lf, struct virtio_queue, kick);
-
-	(void)events; /* edge-triggered: the eventfd need not be read */
 	if (virtio_status_read(q->dev) & VIRTIO_CONFIG_S_NEEDS_RESET)
 		return; /* one queue broken: the others of its device rest, too */
 	vq_disarm(&q->vq);
 	q->dev->ops->serve(q->dev, q);
 	inproc_check(q);
+}
+
+static void kick_ready(struct loop_fd *lf, u32 events)
+{
+	struct virtio_queue *q = container_of(lf, struct virtio_queue, kick);
+
+	(void)events; /* edge-triggered: the eventfd need not be read */
+	vq_count(&q->vq.stats.kicks, 1);
+	serve(q);
 }
 
 static bool look(struct loop_poll *p)
@@ -50,7 +56,7 @@ static bool look(struct loop_poll *p)
 
 	if (!vq_waits(&q->vq))
 		return false;
-	kick_ready(&q->kick, EPOLLIN);
+	serve(q);
 	if (virtio_status_read(q->dev) & VIRTIO_CONFIG_S_NEEDS_RESET)
 		loop_poll_del(q->loop, p);
 	return true;
@@ -80,7 +86,7 @@ static void start_on_loop(void *arg)
 		vq_stop(&q->vq);
 		return;
 	}
-	kick_ready(&q->kick, EPOLLIN);
+	serve(q);
 	if (q->polled)
 		loop_poll_add(q->loop, &q->poll);
 }

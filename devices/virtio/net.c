@@ -114,6 +114,20 @@ void virtio_net_set_link(struct virtio_dev *v, bool up)
 		v->path->ops->set_link(v->path, up);
 }
 
+bool virtio_net_plugged(struct virtio_dev *v)
+{
+	return __atomic_load_n(&net_of(v)->cable, __ATOMIC_RELAXED);
+}
+
+void virtio_net_filter(struct virtio_dev *v, struct net_filter *f)
+{
+	struct net *net = net_of(v);
+
+	pthread_mutex_lock(&net->lock);
+	*f = net->filter;
+	pthread_mutex_unlock(&net->lock);
+}
+
 static void peer_link_changed(struct peer *peer, bool up)
 {
 	struct net *net = peer->owner;
@@ -362,13 +376,11 @@ static void net_serve(struct virtio_dev *v, struct virtio_queue *q)
 
 	switch (role_of(net, q->index)) {
 	case RX:
-		net_count(&p->rx.stats.kicks, !q->polled);
 		net_rx_begin(p);
 		pair_run(p, PEER_READ);
 		pair_check(p);
 		break;
 	case TX:
-		net_count(&p->tx.stats.kicks, !q->polled);
 		net_tx_begin(p);
 		pair_run(p, PEER_WRITE);
 		pair_check(p);
@@ -430,8 +442,6 @@ void virtio_net_stats(struct virtio_dev *v, u32 queue, struct virtio_net_stats *
 		.bytes = load(&from->bytes),
 		.dropped = load(&from->dropped),
 		.filtered = load(&from->filtered),
-		.kicks = load(&from->kicks),
-		.calls = load(&from->calls),
 	};
 }
 
@@ -536,6 +546,11 @@ static const struct virtio_ops net_ops = {
 	.reset = net_reset,
 	.destroy = net_destroy,
 };
+
+bool virtio_is_net(const struct virtio_dev *v)
+{
+	return v->ops == &net_ops;
+}
 
 /* All that has to be made anew with a device; the peer is its already. */
 static int net_init(struct net *net, const struct virtio_net_options *o)

@@ -52,18 +52,6 @@
 
 /* ---- net_filter.c: no state but in the struct, any thread ---- */
 
-#define NET_MACS_MAX 64 /* of each kind; with more, the filter lets all of the kind pass */
-#define NET_VLANS    4096
-
-struct net_filter {
-	u8 mac[6];
-	bool promisc, allmulti, alluni, nomulti, nouni, nobcast; /* 5.1.6.5.1 */
-	bool any_vlan;						 /* no filtering by VLANs */
-	u32 nuni, nmulti; /* more than NET_MACS_MAX: too many */
-	u8 uni[NET_MACS_MAX][6], multi[NET_MACS_MAX][6];
-	u64 vlan[NET_VLANS / 64];
-};
-
 /* As after a reset: all pass. */
 void net_filter_reset(struct net_filter *f, const u8 mac[6]);
 
@@ -100,12 +88,6 @@ static inline void net_turn_spend(struct net_turn *t, u32 bytes)
 {
 	t->frames--;
 	t->bytes -= bytes < t->bytes ? bytes : t->bytes;
-}
-
-/* One writer; any reader. */
-static inline void net_count(u64 *counter, u64 n)
-{
-	__atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
 }
 
 struct net_tx {

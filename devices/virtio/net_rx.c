@@ -188,8 +188,8 @@ static void use_chains(struct net_rx *rx, u32 len)
 		rx->first = 0;
 		rx->iov_first = 1;
 	}
-	net_count(&rx->stats.frames, 1);
-	net_count(&rx->stats.bytes, len - PEER_HDR_LEN);
+	vq_count(&rx->stats.frames, 1);
+	vq_count(&rx->stats.bytes, len - PEER_HDR_LEN);
 }
 
 /* Copy `len` bytes between `buf` and the segments. Returns how many there were. */
@@ -295,11 +295,11 @@ static bool acceptable(struct net_pair *p, const u8 *look, u32 len)
 	/* What a peer had before its link went down, such as the end of a connection, still arrives. */
 	if (len < NET_ETH_LEN || !__atomic_load_n(&net->cable, __ATOMIC_RELAXED) ||
 	    !check_header(net, &rx->hdr) || !fits_mtu(net, &rx->hdr, look, len)) {
-		net_count(&rx->stats.dropped, 1);
+		vq_count(&rx->stats.dropped, 1);
 		return false;
 	}
 	if (!net_filter_accepts(filter_now(p), look, len)) {
-		net_count(&rx->stats.filtered, 1);
+		vq_count(&rx->stats.filtered, 1);
 		return false;
 	}
 	return true;
@@ -346,8 +346,7 @@ static void hold(struct net_rx *rx, u32 len, u32 room)
 
 static void publish(struct net_rx *rx)
 {
-	if (vq_publish(&rx->q->vq))
-		net_count(&rx->stats.calls, 1);
+	vq_publish(&rx->q->vq);
 }
 
 /* Deliver the frame that is held, or drop it. False: it has to wait for more chains. */
@@ -371,7 +370,7 @@ static bool place_held(struct net_pair *p)
 	/* A driver that had given so much before will again. */
 	if (g == RING_EMPTY && known && len <= rx->room_seen)
 		return false;
-	net_count(&rx->stats.dropped, 1);
+	vq_count(&rx->stats.dropped, 1);
 	rx->held = 0;
 	return true;
 }

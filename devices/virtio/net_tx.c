@@ -150,18 +150,17 @@ static int send_chain(struct net_pair *p, const struct vq_chain *c)
 	iov[--first] = (struct iovec){ .iov_base = &h.hdr, .iov_len = PEER_HDR_LEN };
 	if (peer_send(p->peer, iov + first, n + 1) == -EAGAIN)
 		return -EAGAIN;
-	net_count(&tx->stats.frames, 1);
-	net_count(&tx->stats.bytes, len);
+	vq_count(&tx->stats.frames, 1);
+	vq_count(&tx->stats.bytes, len);
 	return 0;
 drop:
-	net_count(&tx->stats.dropped, 1);
+	vq_count(&tx->stats.dropped, 1);
 	return 0;
 }
 
 static void publish(struct net_tx *tx)
 {
-	if (vq_publish(&tx->q->vq))
-		net_count(&tx->stats.calls, 1);
+	vq_publish(&tx->q->vq);
 }
 
 u32 net_tx_run(struct net_pair *p, struct net_turn *t)

@@ -105,10 +105,11 @@ int vq_start(struct vq *q, const struct mem *mem, const struct vq_cfg *cfg, stru
 	struct vq_areas areas;
 	int err = vq_find_areas(&areas, mem, cfg);
 
-	memset(q, 0, sizeof(*q));
+	memset(q, 0, offsetof(struct vq, stats));
 	q->callfd = -1;
 	if (err)
 		return err;
+	q->batch_first = q->stats.chains;
 	if (!format_of(cfg)->valid(cfg, pos) || (cfg->inflight && cfg->in_order))
 		return -EINVAL;
 
@@ -242,7 +243,9 @@ void vq_put(struct vq *q, const struct vq_chain *c, u32 written)
 {
 	assert(q->inflight && written <= c->in_len);
 	q->inflight--;
-	q->stats.chains++;
+	vq_count(&q->stats.chains, 1);
+	vq_count(&q->stats.out_bytes, c->out_len);
+	vq_count(&q->stats.in_bytes, written);
 	if (q->marks)
 		vq_log_put(q, c);
 	if (q->record)
@@ -253,12 +256,25 @@ void vq_put(struct vq *q, const struct vq_chain *c, u32 written)
 		q->format->put(q, c->id, c->ndesc, written);
 }
 
+/* The chains put since the last batch are one. In order, some of them may have been put before. */
+static void count_batch(struct vq *q)
+{
+	u64 n = q->stats.chains - q->batch_first;
+	u32 bucket = n ? 63 - __builtin_clzll(n) : 0;
+
+	q->batch_first = q->stats.chains;
+	vq_count(&q->stats.batch[bucket < VQ_BATCHES ? bucket : VQ_BATCHES - 1], 1);
+	if (!q->broken && q->format->full(q))
+		vq_count(&q->stats.full, 1);
+}
+
 bool vq_publish(struct vq *q)
 {
 	bool call;
 
 	if (!q->batch)
 		return false;
+	count_batch(q);
 	if (q->record)
 		vq_record_publish(q);
 	call = q->format->publish(q);
@@ -269,10 +285,12 @@ bool vq_publish(struct vq *q)
 	q->published = q->pos.used;
 	q->room += q->batch;
 	q->batch = 0;
-	if (!call || q->callfd < 0)
+	if (!call || q->callfd < 0) {
+		vq_count(&q->stats.no_calls, 1);
 		return false;
+	}
 	eventfd_write(q->callfd, 1); /* can't fail but if a call is waiting already */
-	q->stats.calls++;
+	vq_count(&q->stats.calls, 1);
 	return true;
 }
 
@@ -295,10 +313,23 @@ bool vq_rearm(struct vq *q)
 		q->waits = true;
 		return false;
 	}
-	return arm(q) || (q->record && vq_record_waits(q));
+	if (arm(q) || (q->record && vq_record_waits(q)))
+		return true;
+	vq_count(&q->stats.empty, 1);
+	return false;
 }
 
 bool vq_ready(struct vq *q)
 {
 	return !q->broken && (q->format->ready(q) || (q->record && vq_record_waits(q)));
+}
+
+void vq_stats_read(const struct vq_stats *s, struct vq_stats *copy)
+{
+	const u64 *from = (const u64 *)s;
+	u64 *to = (u64 *)copy;
+
+	_Static_assert(sizeof(*s) % sizeof(u64) == 0, "counters only");
+	for (u32 i = 0; i < sizeof(*s) / sizeof(u64); i++)
+		to[i] = __atomic_load_n(&from[i], __ATOMIC_RELAXED);
 }

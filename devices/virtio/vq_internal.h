@@ -43,6 +43,8 @@ struct vq_format {
 	/* Returns whether there is something at pos.avail, as looked up after arming. */
 	bool (*rearm)(struct vq *q);
 	bool (*ready)(struct vq *q);
+	/* Has the driver filled all places that it may? A hint: one load. */
+	bool (*full)(const struct vq *q);
 };
 
 extern const struct vq_format vq_split, vq_packed;

@@ -289,6 +289,17 @@ static bool packed_ready(struct vq *q)
 			    q->pos.avail);
 }
 
+/* If the last place that it may fill is, all are. */
+static bool packed_full(const struct vq *q)
+{
+	u16 last;
+
+	if (!q->room)
+		return true;
+	last = pos_add(q, q->pos.avail, q->room - 1);
+	return is_available(__atomic_load_n(&desc_of(q, last)->flags, __ATOMIC_RELAXED), last);
+}
+
 const struct vq_format vq_packed = {
 	.areas = packed_areas,
 	.valid = packed_valid,
@@ -300,4 +311,5 @@ const struct vq_format vq_packed = {
 	.disarm = packed_disarm,
 	.rearm = packed_rearm,
 	.ready = packed_ready,
+	.full = packed_full,
 };

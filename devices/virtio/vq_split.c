@@ -231,6 +231,13 @@ static bool split_ready(struct vq *q)
 	return __atomic_load_n(&avail_of(q)->idx, __ATOMIC_RELAXED) != q->pos.avail;
 }
 
+static bool split_full(const struct vq *q)
+{
+	u16 idx = __atomic_load_n(&avail_of(q)->idx, __ATOMIC_RELAXED);
+
+	return (u16)(idx - q->pos.avail) >= q->room;
+}
+
 const struct vq_format vq_split = {
 	.areas = split_areas,
 	.valid = split_valid,
@@ -242,4 +249,5 @@ const struct vq_format vq_split = {
 	.disarm = split_disarm,
 	.rearm = split_rearm,
 	.ready = split_ready,
+	.full = split_full,
 };

@@ -102,6 +102,23 @@ int arch_vcpu_init(int kvm_fd, int vcpu_fd, u32 id, u32 cpus);
 /* Put a vCPU that does not run at the guest's entry point. Returns 0 or -errno after a message. */
 int arch_vcpu_boot(int vcpu_fd, const struct boot_entry *entry);
 
+/*
+ * The guest's time while it is paused: it stands still, as far as this KVM can do that, and the guest is
+ * told that it was not itself that stopped. No vCPU runs from hold to release.
+ *
+ * arch_clock_hold() notes all clocks. To go on, each vCPU's are set back by what has passed until `now`,
+ * which is arch_clock_now() once for all, and then those that they have in common.
+ */
+struct arch_clock {
+	u64 guest;   /* what KVM has in common for all vCPUs, nanoseconds */
+	bool common; /* there is such a clock */
+	u64 counter; /* the host's counter, from which the vCPUs' own are made */
+};
+void arch_clock_hold(int vm_fd, struct arch_clock *c);
+u64 arch_clock_now(void);
+void arch_vcpu_clock_release(int vcpu_fd, const struct arch_clock *c, u64 now);
+void arch_clock_release(int vm_fd, const struct arch_clock *c);
+
 /* Print registers and the bytes at the program counter, for a guest that crashed. */
 void arch_vcpu_dump(int vcpu_fd, u32 id, const struct mem *mem);
 

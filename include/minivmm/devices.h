@@ -88,10 +88,32 @@ struct virtio_net_options {
 int virtio_net_create(struct virtio_dev **v, const struct machine_env *env,
 		      const struct virtio_options *o, const struct virtio_net_options *net);
 
+/* Was it made by virtio_net_create()? What follows is for such a device. */
+bool virtio_is_net(const struct virtio_dev *v);
+
 /* Plug the cable in or pull it out. The driver sees a link while it is in and the peer has one. Without
  * the cable all frames are dropped; without the peer's link, those that the driver sends. A data path
  * other than the in-process one leaves them where they are. Main loop's thread. */
 void virtio_net_set_link(struct virtio_dev *v, bool up);
+
+/* Is the cable in? Any thread. */
+bool virtio_net_plugged(struct virtio_dev *v);
+
+/* What the driver wants to receive (5.1.6.5.1 to .3). */
+#define NET_MACS_MAX 64 /* of each kind; with more, the filter lets all of the kind pass */
+#define NET_VLANS    4096
+
+struct net_filter {
+	u8 mac[6];
+	bool promisc, allmulti, alluni, nomulti, nouni, nobcast; /* 5.1.6.5.1 */
+	bool any_vlan;						 /* no filtering by VLANs */
+	u32 nuni, nmulti; /* more than NET_MACS_MAX: too many */
+	u8 uni[NET_MACS_MAX][6], multi[NET_MACS_MAX][6];
+	u64 vlan[NET_VLANS / 64];
+};
+
+/* ... at the moment. Any thread. */
+void virtio_net_filter(struct virtio_dev *v, struct net_filter *f);
 
 /* With rings_only: receive by the first `n` pairs, 1 to all. No queue of the others is given frames any
  * more. Returns 0 or the peer's error. Main loop's thread. */
@@ -101,13 +123,12 @@ int virtio_net_set_pairs(struct virtio_dev *v, u32 n);
  * Main loop's thread. */
 void virtio_net_announce(struct virtio_dev *v);
 
-/* What queue `queue` (2 * i receives, 2 * i + 1 transmits) has done since creation, in-process. Any thread. */
+/* What queue `queue` (2 * i receives, 2 * i + 1 transmits) has done with frames since creation, in-process;
+ * the rest is in its struct vq_stats. Any thread. */
 struct virtio_net_stats {
 	u64 frames, bytes; /* moved, without their headers */
 	u64 dropped;	   /* frames that could not be */
 	u64 filtered;	   /* received, and not what the driver wants (5.1.6.5) */
-	u64 kicks;	   /* served */
-	u64 calls;	   /* interrupts asked for */
 };
 void virtio_net_stats(struct virtio_dev *v, u32 queue, struct virtio_net_stats *s);
 

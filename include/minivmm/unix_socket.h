@@ -21,6 +21,9 @@ int unix_address(struct sockaddr_un *addr, const char *path);
  */
 int unix_listen(const struct sockaddr_un *addr, int backlog);
 
+/* The same, but only for this process's user: the file never has another mode than 0600. */
+int unix_listen_private(const struct sockaddr_un *addr, int backlog);
+
 /* What the user can do about such an error, to be put behind strerror(); "" if we don't know. */
 const char *unix_mend(int err);
 

@@ -95,11 +95,34 @@ struct vq_chain {
 	u16 slot;  /* with a log: where its segments are kept */
 };
 
-/* Totals since vq_start(). */
+/*
+ * What a queue has done; see vq_count(). The driver may see several puts at once: that is a batch.
+ */
+#define VQ_BATCHES 16
 struct vq_stats {
-	u64 chains; /* put */
-	u64 calls;  /* interrupts asked for */
+	u64 chains;    /* put */
+	u64 out_bytes; /* in them, for the device to read */
+	u64 in_bytes;  /* written by the device */
+	u64 calls;     /* batches for which the driver was called */
+	u64 no_calls; /* and those for which it was not: it did not want to be, or there is no eventfd */
+	u64 full; /* batches before which the driver had filled all places of the ring. (With chains of
+			* several descriptors there, it may have run out of them before.) */
+	u64 empty; /* times that the device had nothing left to get, and asked for a kick */
+	u64 kicks; /* times that a kick's eventfd woke the device up; counted by the data path */
+	/* Batches of 1, 2 to 3, 4 to 7, ... chains; those of more than the last in the last. */
+	u64 batch[VQ_BATCHES];
 };
+
+/*
+ * Counters have one writer, the thread that the queue belongs to, so neither lock nor locked instruction
+ * is needed; any thread may read them by vq_stats_read(), each as it is at some moment.
+ */
+static inline void vq_count(u64 *counter, u64 n)
+{
+	__atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
+}
+
+void vq_stats_read(const struct vq_stats *s, struct vq_stats *copy);
 
 struct vq {
 	/* Fixed while it runs. */
@@ -125,7 +148,9 @@ struct vq {
 	const char *broken;	  /* why, or NULL */
 	bool waits;		  /* polled: for the driver, since vq_rearm() */
 	u16 disarmed;		  /* polled: where pos.avail stood at the last disarming */
-	struct vq_stats stats;
+	u64 batch_first;	  /* stats.chains before the batch */
+
+	struct vq_stats stats; /* from start to start; the last member */
 };
 
 /* Where the three areas of a ring lie in our memory. */
@@ -138,9 +163,9 @@ int vq_find_areas(struct vq_areas *areas, const struct mem *mem, const struct vq
 
 /*
  * Begin at `pos` (vq_pos_initial() for a new ring), where nothing is in flight. `callfd` is the
- * eventfd that calls the driver, or -1: nobody is called. `q` needs no initialisation but must not
- * be running. Whether the driver kicks is left as it was: get what is there and vq_rearm(). If cfg->polled
- * it does not from now on, and does again from vq_stop() on.
+ * eventfd that calls the driver, or -1: nobody is called. `q` must not be running; before its first start
+ * q->stats is zeroed, and goes on counting from start to start. Whether the driver kicks is left as it was:
+ * get what is there and vq_rearm(). If cfg->polled it does not from now on, and does again from vq_stop() on.
  * Returns 0, -EINVAL (size or position not allowed), -EFAULT (an area is misaligned or not in guest
  * memory; 2.7 and 2.8 give the alignments) or -ENOMEM.
  */

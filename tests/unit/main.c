@@ -63,6 +63,7 @@ int main(void)
 	srunner_add_suite(sr, vq_notify_suite());
 	srunner_add_suite(sr, vq_inflight_suite());
 	srunner_add_suite(sr, vq_hostile_suite());
+	srunner_add_suite(sr, vq_stats_suite());
 	srunner_add_suite(sr, vq_stress_suite());
 	srunner_add_suite(sr, initrd_suite());
 	srunner_add_suite(sr, boot_suite());
@@ -74,6 +75,7 @@ int main(void)
 	srunner_add_suite(sr, config_devices_suite());
 	srunner_add_suite(sr, config_net_suite());
 	srunner_add_suite(sr, config_daemon_suite());
+	srunner_add_suite(sr, control_suite());
 	srunner_run_all(sr, CK_ENV);
 	failed = srunner_ntests_failed(sr);
 	srunner_free(sr);

@@ -92,7 +92,7 @@ START_TEST(the_defaults_are_what_the_manual_says)
 	ck_assert_uint_eq(net->mtu + net->bits + net->frames + net->burst + net->poll_us, 0);
 	ck_assert_uint_eq(net->speed, 0);
 	ck_assert_uint_eq(net->duplex, NET_DUPLEX_UNKNOWN);
-	ck_assert_ptr_null(net->id);
+	ck_assert_str_eq(cfg.device[0].id, "net0");
 	ck_assert_ptr_null(net->pcap);
 	ck_assert_uint_eq(net->hostfwd.n, 0);
 	ck_assert_uint_eq(cfg.device[0].queues, 0);
@@ -107,7 +107,7 @@ START_TEST(every_setting_is_taken)
 	good("--net tap=t,id=net0,mac=02:aa:BB:00:01:ff,queues=8,mtu=9000,packed=on,bus=mmio,"
 	     "queue-size=512,rate=100M,pps=2K,burst=64K,pcap=f.pcap,antispoof=on,link=down,"
 	     "poll-us=50,csum=off,tso=off,uso=off,mrg=off,speed=10000,duplex=full");
-	ck_assert_str_eq(net->id, "net0");
+	ck_assert_str_eq(d->id, "net0");
 	ck_assert_mem_eq(net->mac, mac, 6);
 	ck_assert_uint_eq(d->queues, 8);
 	ck_assert_uint_eq(d->queue_size, 512);
@@ -236,7 +236,7 @@ START_TEST(bad_values_are_named)
 	bad("--net user,speed=0", "give a number");
 	bad("--net user,duplex=quarter", "give one of");
 	bad("--net user,queue-size=100", "give a power of two");
-	bad("--net user,color=red", "'color' is not one of its settings (id, mac, ");
+	bad("--net user,color=red", "'color' is not one of its settings (mac, socket, datapath, ");
 	bad("--net user,pcap=", "pcap= needs a value");
 	bad("--net user,mtu=1500,mtu=1500", "mtu= is given twice");
 }

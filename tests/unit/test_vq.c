@@ -280,7 +280,7 @@ START_TEST(stopping_publishes_and_calls)
 
 static int start_with(const struct vq_cfg *cfg, struct vq_pos pos)
 {
-	struct vq q;
+	struct vq q = { 0 };
 	int err = vq_start(&q, &v.mem, cfg, pos, -1);
 
 	if (!err)

@@ -48,6 +48,7 @@ Suite *config_suite(void);
 Suite *config_devices_suite(void);
 Suite *config_daemon_suite(void);
 Suite *config_net_suite(void);
+Suite *control_suite(void);
 Suite *console_suite(void);
 Suite *console_ports_suite(void);
 Suite *console_more_suite(void);
@@ -96,6 +97,7 @@ Suite *vq_suite(void);
 Suite *vq_hostile_suite(void);
 Suite *vq_inflight_suite(void);
 Suite *vq_notify_suite(void);
+Suite *vq_stats_suite(void);
 Suite *vq_stress_suite(void);
 
 /* End a test that can't run on this machine: tests/unit/run counts it as skipped. Inside the

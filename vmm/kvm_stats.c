@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: MIT
+/*
+ * kvm_stats.c - read KVM's binary statistics. See kvm_stats.h.
+ *
+ * How it works: KVM gives a descriptor of a small file, which says itself what is in it.
+ *
+ *	| header | id | num_desc x descriptor, each with its name | values, u64, by desc.offset |
+ */
+#include "vmm/kvm_stats.h"
+
+#include <errno.h>
+#include <linux/kvm.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+/* More than any KVM has: a bound for what we ask memory for. */
+#define STATS_MAX  4096
+#define VALUES_MAX 4096
+#define NAME_LEN_MAX  256
+
+int kvm_stats_open(int fd)
+{
+	return ioctl(fd, KVM_GET_STATS_FD, NULL);
+}
+
+static int read_all(int fd, void *buf, size_t len, off_t at)
+{
+	return pread(fd, buf, len, at) == (ssize_t)len ? 0 : -EIO;
+}
+
+static int tell(int fd, const struct kvm_stats_header *h, const struct kvm_stats_desc *d,
+		void (*each)(void *ctx, const struct kvm_stat *s), void *ctx)
+{
+	u64 value[VALUES_MAX];
+	struct kvm_stat s = {
+		.name = d->name,
+		.flags = d->flags,
+		.exponent = d->exponent,
+		.bucket_size = d->bucket_size,
+		.n = d->size,
+		.value = value,
+	};
+
+	if (!s.n || s.n > VALUES_MAX || read_all(fd, value, s.n * sizeof(u64), h->data_offset + d->offset))
+		return -EIO;
+	each(ctx, &s);
+	return 0;
+}
+
+int kvm_stats_each(int fd, void (*each)(void *ctx, const struct kvm_stat *s), void *ctx)
+{
+	struct kvm_stats_header h;
+	size_t size;
+	char *descs;
+	int err;
+
+	err = read_all(fd, &h, sizeof(h), 0);
+	if (err || h.num_desc > STATS_MAX || h.name_size > NAME_LEN_MAX)
+		return -EIO;
+	size = sizeof(struct kvm_stats_desc) + h.name_size;
+	descs = calloc(h.num_desc + 1, size);
+	if (!descs)
+		return -ENOMEM;
+	err = read_all(fd, descs, h.num_desc * size, h.desc_offset);
+	for (u32 i = 0; i < h.num_desc && !err; i++)
+		err = tell(fd, &h, (const struct kvm_stats_desc *)(descs + i * size), each, ctx);
+	free(descs);
+	return err;
+}
