@@ -60,9 +60,11 @@ struct net_config {
 	enum net_peer peer;
 	const char *target; /* tap: name; socket, back end: path */
 	u32 fd;
-	u32 datapath;		    /* enum net_datapath */
-	bool server;		    /* socket, back end */
-	bool restricted;	    /* user */
+	u32 datapath;		 /* enum net_datapath */
+	const char *switch_text; /* as given, or NULL */
+	u32 switches;	 /* a bit for each that it may have while it runs; 0: only that one */
+	bool server;	 /* socket, back end */
+	bool restricted; /* user */
 	struct subopt_list hostfwd; /* user */
 	const char *back_end;	    /* as `socket=`; then it is `target` */
 	const char *pcap;	    /* NULL: none */
@@ -81,6 +83,10 @@ struct net_config {
 };
 
 enum net_datapath { NET_INPROC, NET_VHOST_NET, NET_VHOST_USER };
+extern const char *const config_net_datapaths[]; /* their names */
+
+/* The one whose name these `len` characters are, or -1. */
+int config_net_datapath(const char *name, size_t len);
 enum net_duplex { NET_DUPLEX_UNKNOWN, NET_DUPLEX_HALF, NET_DUPLEX_FULL };
 
 #define CONFIG_ID_MAX 31

@@ -22,6 +22,7 @@ static const struct subopt net_subopts[] = {
 	STRING("mac", net.mac_text),
 	STRING("socket", net.back_end),
 	CHOICE("datapath", net.datapath, "inproc|vhost-net|vhost-user"),
+	STRING("switch", net.switch_text),
 	{ .name = "queues", .type = SUBOPT_NUMBER, TO(queues), .min = 1, .max = PEER_PAIRS_MAX },
 	{ .name = "mtu", .type = SUBOPT_NUMBER, TO(net.mtu), .min = MTU_MIN, .max = 65535 },
 	CHOICE("link", net.link_down, "up|down"),
@@ -101,6 +102,41 @@ static int find_back_end(struct net_config *net)
 	}
 	if (net->back_end)
 		net->target = net->back_end;
+	return 0;
+}
+
+const char *const config_net_datapaths[] = { "inproc", "vhost-net", "vhost-user" };
+
+int config_net_datapath(const char *name, size_t len)
+{
+	for (u32 i = 0; i < ARRAY_SIZE(config_net_datapaths); i++) {
+		if (strlen(config_net_datapaths[i]) == len &&
+		    strncmp(config_net_datapaths[i], name, len) == 0)
+			return i;
+	}
+	return -1;
+}
+
+/* switch=A:B:C, and the one that the device begins with. */
+static int parse_switch(struct net_config *net)
+{
+	const char *at = net->switch_text;
+
+	while (at) {
+		size_t len = strcspn(at, ":");
+		int kind = config_net_datapath(at, len);
+
+		if (kind < 0) {
+			log_err("--net: switch=%s: give some of inproc, vhost-net and vhost-user, "
+				"with colons between them",
+				net->switch_text);
+			return -EINVAL;
+		}
+		net->switches |= 1U << kind;
+		at = at[len] ? at + len + 1 : NULL;
+	}
+	if (net->switches)
+		net->switches |= 1U << net->datapath;
 	return 0;
 }
 
@@ -226,10 +262,29 @@ static int check_peer(const struct device_config *d)
 	return 0;
 }
 
-/* The kernel or another process moves the frames: nothing of ours can look at them. */
-static int check_datapath(const struct device_config *d)
+/* To be moved to another data path, the device has to be connected to what all of them can use. */
+static int check_switch(const struct device_config *d)
 {
-	static const char *const name[] = { "inproc", "vhost-net", "vhost-user" };
+	const struct net_config *net = &d->net;
+
+	if (!net->switches)
+		return 0;
+	if (net->peer != NET_TAP && net->peer != NET_FD) {
+		log_err("--net: switch= is for tap=NAME or fd=N, which can change hands");
+		return -EINVAL;
+	}
+	if (net->switches >> NET_VHOST_USER & 1 && d->queues > 1) {
+		log_err("--net: switch=%s: with vhost-user there can be only one pair of queues; "
+			"use queues=1",
+			net->switch_text);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+/* The kernel or another process moves the frames: nothing of ours can look at them. */
+static int check_datapath(const struct device_config *d, u32 datapath)
+{
 	const struct net_config *net = &d->net;
 	const struct {
 		bool given;
@@ -240,15 +295,15 @@ static int check_datapath(const struct device_config *d)
 		{ net->poll_us, "poll-us=" },
 	};
 
-	if (net->datapath == NET_INPROC)
+	if (datapath == NET_INPROC)
 		return 0;
-	if (net->datapath == NET_VHOST_NET && net->peer != NET_TAP && net->peer != NET_FD) {
+	if (datapath == NET_VHOST_NET && net->peer != NET_TAP && net->peer != NET_FD) {
 		log_err("--net: datapath=vhost-net is for tap=NAME or fd=N; with user and "
 			"socket=PATH "
 			"use datapath=inproc");
 		return -EINVAL;
 	}
-	if (net->datapath == NET_VHOST_NET && d->packed) {
+	if (datapath == NET_VHOST_NET && d->packed) {
 		log_err("--net: packed=on: vhost-net has no packed rings; use packed=off, or "
 			"datapath=inproc");
 		return -EINVAL;
@@ -257,7 +312,7 @@ static int check_datapath(const struct device_config *d)
 		if (ours[i].given) {
 			log_err("--net: %s is not for datapath=%s, where minivmm does not see "
 				"the frames; use datapath=inproc",
-				ours[i].name, name[net->datapath]);
+				ours[i].name, config_net_datapaths[datapath]);
 			return -EINVAL;
 		}
 	}
@@ -290,7 +345,15 @@ int config_net(struct config *cfg, const char *arg)
 	if (!err)
 		err = check_peer(d);
 	if (!err)
-		err = check_datapath(d);
+		err = parse_switch(&d->net);
+	if (!err)
+		err = check_switch(d);
+	if (!err)
+		err = check_datapath(d, d->net.datapath);
+	for (u32 i = 0; i < ARRAY_SIZE(config_net_datapaths) && !err; i++) {
+		if (d->net.switches >> i & 1)
+			err = check_datapath(d, i);
+	}
 	if (!err)
 		err = set_mac(&d->net, count_nets(cfg) - 1);
 	return err ? err : check_unique(cfg, &d->net);

@@ -72,6 +72,11 @@ struct control_rx_filter {
 	u64 vlan_bits[4096 / 64]; /* with vlan == RX_NORMAL */
 };
 
+/* How long nobody served a device that was moved, in nanoseconds. */
+struct control_switch {
+	u64 quiesce, hand_over, restart;
+};
+
 /* What the socket's commands ask of a machine. Main loop's thread. */
 struct control_ops {
 	bool (*running)(void *m);
@@ -86,7 +91,8 @@ struct control_ops {
 	u32 (*ncpus)(void *m);
 	void (*cpu)(void *m, u32 i, struct control_cpu *c);
 	/* As kvm_stats_each(), for CPU `i`, or -1: the whole machine. */
-	int (*kvm_stats)(void *m, int i, void (*each)(void *ctx, const struct kvm_stat *s), void *ctx);
+	int (*kvm_stats)(void *m, int i, void (*each)(void *ctx, const struct kvm_stat *s),
+			 void *ctx);
 
 	u32 (*ndevices)(void *m);
 	void (*device)(void *m, u32 i, struct control_device *d);
@@ -94,6 +100,10 @@ struct control_ops {
 	/* Of a network device. */
 	void (*rx_filter)(void *m, u32 i, struct control_rx_filter *f);
 	void (*set_link)(void *m, u32 i, bool up);
+	/* Move device `i` to the data path `to`, with the back end at `socket` or NULL. Returns 0, or -errno and the
+	 * reason in `why`. */
+	int (*switch_datapath)(void *m, u32 i, const char *to, const char *socket,
+			       struct control_switch *s, char *why, size_t size);
 };
 
 /*

@@ -116,11 +116,11 @@ static json_t *query_cpus_fast(struct control_call *call)
 
 		call->ops->cpu(call->machine, i, &cpu);
 		control_cpu_path(i, path);
-		json_array_append_new(
-			list, json_pack("{s:i,s:s,s:i,s:s,s:{s:i,s:i,s:i}}", "cpu-index", i,
-					"qom-path", path, "thread-id", cpu.tid, "target",
-					CONTROL_TARGET, "props", "socket-id", 0, "core-id", i,
-					"thread-id", 0));
+		json_array_append_new(list,
+				      json_pack("{s:i,s:s,s:i,s:s,s:{s:i,s:i,s:i}}", "cpu-index", i,
+						"qom-path", path, "thread-id", cpu.tid, "target",
+						CONTROL_TARGET, "props", "socket-id", 0, "core-id",
+						i, "thread-id", 0));
 	}
 	return list;
 }
@@ -152,9 +152,8 @@ static json_t *inserted(const struct control_device *d)
 	const struct disk_config *disk = &d->cfg->disk;
 	const char *file = disk->datapath == DISK_VHOST_USER ? disk->socket : disk->file;
 	json_int_t size = d->capacity_known ? d->sectors * 512 : 0;
-	json_t *image =
-		json_pack("{s:o,s:s,s:I,s:b}", "filename", json_text(file), "format", "raw",
-			  "virtual-size", size, "dirty-flag", 0);
+	json_t *image = json_pack("{s:o,s:s,s:I,s:b}", "filename", json_text(file), "format", "raw",
+				  "virtual-size", size, "dirty-flag", 0);
 
 	return json_pack("{s:o,s:s,s:b,s:s,s:b,s:i,s:s,s:i,s:i,s:i,s:i,s:i,s:i,s:i,s:o,s:o}",
 			 "file", json_text(file), "node-name", d->cfg->id, "ro", disk->readonly,
@@ -174,9 +173,9 @@ static json_t *query_block(struct control_call *call)
 		call->ops->device(call->machine, i, &d);
 		if (d.cfg->kind != DEVICE_DISK)
 			continue;
-		json_array_append_new(list, json_pack("{s:s,s:s,s:b,s:b,s:o}", "device",
-						      d.cfg->id, "type", "unknown", "removable", 0,
-						      "locked", 0, "inserted", inserted(&d)));
+		json_array_append_new(list, json_pack("{s:s,s:s,s:b,s:b,s:o}", "device", d.cfg->id,
+						      "type", "unknown", "removable", 0, "locked",
+						      0, "inserted", inserted(&d)));
 	}
 	return list;
 }
@@ -304,6 +303,37 @@ static json_t *x_query_datapath(struct control_call *call)
 	return list;
 }
 
+static json_int_t microseconds(u64 ns)
+{
+	return (ns + 500) / 1000;
+}
+
+/* The gap is how long nobody served the device. */
+static json_t *x_switch_datapath(struct control_call *call)
+{
+	const char *name = arg_string(call, "device"), *to = arg_string(call, "datapath");
+	int i = control_find_device(call, name);
+	struct control_device d;
+	struct control_switch s;
+	char why[200];
+	json_t *gap;
+
+	if (i < 0)
+		return NULL;
+	call->ops->device(call->machine, i, &d);
+	if (call->ops->switch_datapath(call->machine, i, to, arg_string(call, "socket"), &s, why,
+				       sizeof(why)))
+		return call_fail(call, "GenericError", "%s", why);
+	gap = json_pack("{s:I,s:I,s:I,s:I}", "total",
+			microseconds(s.quiesce + s.hand_over + s.restart), "quiesce",
+			microseconds(s.quiesce), "hand-over", microseconds(s.hand_over), "restart",
+			microseconds(s.restart));
+	control_send_event(call->c, "X_MINIVMM_DATAPATH",
+			   json_pack("{s:s,s:s,s:s,s:O}", "device", name, "from", d.datapath, "to",
+				     to, "gap-us", gap));
+	return json_pack("{s:s,s:s,s:o}", "from", d.datapath, "to", to, "gap-us", gap);
+}
+
 /* ---- the table ---- */
 
 /* clang-format off: one command a line */
@@ -322,12 +352,20 @@ const struct control_command control_commands[] = {
 	{ "query-block", query_block, { { 0 } } },
 	{ "query-rx-filter", query_rx_filter, { { "name", JSON_STRING, false } } },
 	{ "set_link", set_link, { { "name", JSON_STRING, true }, { "up", JSON_TRUE, true } } },
-	{ "query-stats", control_query_stats,
-	  { { "target", JSON_STRING, true }, { "vcpus", JSON_ARRAY, false },
+	{ "query-stats",
+	  control_query_stats,
+	  { { "target", JSON_STRING, true },
+	    { "vcpus", JSON_ARRAY, false },
 	    { "providers", JSON_ARRAY, false } } },
-	{ "query-stats-schemas", control_query_stats_schemas,
+	{ "query-stats-schemas",
+	  control_query_stats_schemas,
 	  { { "provider", JSON_STRING, false } } },
 	{ "x-minivmm-stats", control_x_stats, { { "device", JSON_STRING, false } } },
+	{ "x-minivmm-switch-datapath",
+	  x_switch_datapath,
+	  { { "device", JSON_STRING, true },
+	    { "datapath", JSON_STRING, true },
+	    { "socket", JSON_STRING, false } } },
 	{ "x-minivmm-query-datapath", x_query_datapath, { { 0 } } },
 	{ 0 },
 };

@@ -43,27 +43,40 @@ static const char help_text[] =
 	"Ask or change a machine that runs with --control SOCKET.\n"
 	"\n"
 	"  status                does the guest run?\n"
-	"  devices               its virtio devices: names, data paths, links, negotiated features\n"
-	"  stats [--watch[=S]]   what CPUs and queues have done since the start; with --watch, what\n"
+	"  devices               its virtio devices: names, data paths, links, negotiated "
+	"features\n"
+	"  stats [--watch[=S]]   what CPUs and queues have done since the start; with --watch, "
+	"what\n"
 	"                        they do a second, anew each S seconds (default 1) until Ctrl-C\n"
 	"  link NAME up|down     plug a network device's cable in, or pull it out\n"
+	"  switch NAME PATH [SOCKET]\n"
+	"                        move a network device that was started with switch= to the data "
+	"path\n"
+	"                        inproc, vhost-net or vhost-user: at the back end that listens at\n"
+	"                        SOCKET, or in a process of minivmm's own. Says for how long "
+	"nobody\n"
+	"                        served the device\n"
 	"  pause                 stop the guest: no CPU runs, its clocks stand still\n"
 	"  resume                let it go on\n"
 	"  powerdown             press the guest's power button\n"
 	"  reset                 reset the machine, as a PC's reset button does\n"
 	"  quit                  end minivmm at once, as if power had failed\n"
-	"  raw JSON              send a request of the protocol, and print the answer as it comes,\n"
+	"  raw JSON              send a request of the protocol, and print the answer as it "
+	"comes,\n"
 	"                        for example: raw '{\"execute\": \"query-block\"}'\n"
 	"\n"
 	"The columns of stats:\n"
-	"  exits, halts, irqs    of each CPU, by KVM: all exits from the guest; those because it had\n"
+	"  exits, halts, irqs    of each CPU, by KVM: all exits from the guest; those because it "
+	"had\n"
 	"                        nothing to do; interrupts it was given\n"
 	"  to us                 exits that KVM could not serve itself: reads and writes of ports\n"
 	"                        and memory-mapped registers, signals\n"
 	"  chains                buffers of the driver's that the device has used\n"
 	"  out-bytes, in-bytes   read from them, written to them\n"
-	"  kicks, saved          times that a kick woke the device up; chains that came without one\n"
-	"  irqs, saved           batches for which the driver was interrupted; those for which not\n"
+	"  kicks, saved          times that a kick woke the device up; chains that came without "
+	"one\n"
+	"  irqs, saved           batches for which the driver was interrupted; those for which "
+	"not\n"
 	"  full, empty           batches before which the ring had no place left; times that the\n"
 	"                        device had nothing left to do\n"
 	"  dropped               frames\n"
@@ -253,6 +266,26 @@ static int do_link(struct ctl *c, char **argv)
 		       NULL);
 }
 
+static int do_switch(struct ctl *c, char **argv)
+{
+	json_t *args = json_pack("{s:o,s:o}", "device", json_text(argv[0]), "datapath",
+				 json_text(argv[1])),
+	       *value;
+	int err;
+
+	if (argv[2])
+		json_object_set_new(args, "socket", json_text(argv[2]));
+	err = execute(
+		c,
+		json_pack("{s:s,s:o}", "execute", "x-minivmm-switch-datapath", "arguments", args),
+		&value);
+	if (err)
+		return err;
+	ctl_print_switch(argv[0], value);
+	json_decref(value);
+	return 0;
+}
+
 static int do_pause(struct ctl *c, char **argv)
 {
 	(void)argv;
@@ -407,6 +440,7 @@ static const struct {
 	{ "devices", do_devices, 0, 0, "no argument" },
 	{ "stats", do_stats, 0, 1, "--watch or nothing" },
 	{ "link", do_link, 2, 2, "a device's name, and up or down" },
+	{ "switch", do_switch, 2, 3, "a device's name, a data path, and a socket or nothing" },
 	{ "pause", do_pause, 0, 0, "no argument" },
 	{ "resume", do_resume, 0, 0, "no argument" },
 	{ "powerdown", do_powerdown, 0, 0, "no argument" },
@@ -456,8 +490,7 @@ static int find_command(int argc, char **argv)
 			continue;
 		if (given >= commands[i].min && given <= commands[i].max)
 			return i;
-		log_err("ctl: %s takes %s; see minivmm ctl --help", argv[2],
-			commands[i].usage);
+		log_err("ctl: %s takes %s; see minivmm ctl --help", argv[2], commands[i].usage);
 		return -1;
 	}
 	log_err("ctl: there is no command '%s'; see minivmm ctl --help", argv[2]);

@@ -19,4 +19,7 @@ int ctl_run(int argc, char **argv);
 void ctl_print_devices(const json_t *devices);
 void ctl_print_stats(const json_t *now, const json_t *before);
 
+/* Print how device `name` was moved: the answer of x-minivmm-switch-datapath. */
+void ctl_print_switch(const char *name, const json_t *done);
+
 #endif

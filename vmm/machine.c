@@ -24,6 +24,7 @@
 #include "vmm/control.h"
 #include "vmm/footprint.h"
 #include "vmm/machine_child.h"
+#include "vmm/machine_switch.h"
 #include "vmm/vcpu.h"
 
 #include <errno.h>
@@ -427,6 +428,7 @@ static void machine_destroy(struct machine *m)
 		m->devices = d->next;
 		d->ops->destroy(d);
 	}
+	machine_end_switching(m);
 	machine_end_children(m);
 	stop_iothreads(m);
 	stream_close(&m->serial);

@@ -16,9 +16,11 @@
 #include <stdatomic.h>
 
 struct child;
+struct datapath;
 struct control;
 struct peer;
 struct vcpus;
+struct vhost_user_process;
 struct virtio_dev;
 struct virtio_options;
 
@@ -30,6 +32,14 @@ enum machine_end {
 	END_CRASHED, /* triple fault, or KVM can't go on; already reported */
 	END_KILLED,  /* a second signal */
 	END_QUIT,    /* the user's escape key, or the control socket's word */
+};
+
+/* A network device's data path of those that it can be moved to, and what belongs to it (machine_switch.c). */
+struct machine_path {
+	struct datapath *path; /* NULL: in-process */
+	struct peer *stand_in;
+	struct vhost_user_process *process;
+	char *socket;
 };
 
 /* Does the guest run, as far as it is the user's to say? */
@@ -54,6 +64,9 @@ struct machine {
 		*capture[CONFIG_DEVICES_MAX]; /* the captures of network devices, which own them */
 	u32 ncaptures;
 	struct virtio_dev *virtio[CONFIG_DEVICES_MAX]; /* as in cfg->device; NULL: not yet made */
+	struct peer
+		*tap[CONFIG_DEVICES_MAX]; /* of network devices that can be moved, which own them */
+	struct machine_path path[CONFIG_DEVICES_MAX];
 	struct child *children;	   /* newest first (machine_child.c) */
 	struct virtio_dev *window; /* the console on our terminal, or NULL */
 	struct stream *window_stream;

@@ -61,6 +61,7 @@ struct child {
 	/* Open as long as the machine lives. */
 	struct image *image;
 	struct peer *tap;
+	bool lent; /* the tap is another's */
 };
 
 static struct child *child_of(struct vhost_user_process *p)
@@ -141,7 +142,8 @@ static void child_end(struct child *c)
 	if (c->pid)
 		reap(c);
 	image_close(c->image);
-	peer_destroy(c->tap);
+	if (!c->lent)
+		peer_destroy(c->tap);
 	free(c->what);
 	free(c);
 }
@@ -159,6 +161,16 @@ void machine_explain_child(struct vhost_user_process *p, int err)
 			sigabbrev_np(WTERMSIG(status)));
 	else if (WEXITSTATUS(status) != STATUS_USAGE)
 		log_err("--%s: %s ended with status %d", c->option, c->name, WEXITSTATUS(status));
+}
+
+void machine_end_child(struct machine *m, struct vhost_user_process *p)
+{
+	struct child *c = child_of(p), **link = &m->children;
+
+	while (*link != c)
+		link = &(*link)->next;
+	*link = c->next;
+	child_end(c);
 }
 
 void machine_end_children(struct machine *m)
@@ -272,6 +284,12 @@ int machine_child_disk(struct machine *m, const struct device_config *d,
 	return describe(c, d);
 }
 
+static void inherit_tap(struct child *c, u32 npairs)
+{
+	for (c->nfds = 0; c->nfds < npairs; c->nfds++)
+		c->fd[c->nfds] = peer_fd(c->tap->queue(c->tap, c->nfds));
+}
+
 /* All queues of the tap, in the child's reach. */
 static int open_tap(struct child *c, const struct device_config *d)
 {
@@ -283,32 +301,46 @@ static int open_tap(struct child *c, const struct device_config *d)
 	};
 	int err = peer_tap_open(&c->tap, &o);
 
-	if (err)
-		return err;
-	for (c->nfds = 0; c->nfds < o.npairs; c->nfds++)
-		c->fd[c->nfds] = peer_fd(c->tap->queue(c->tap, c->nfds));
-	return 0;
+	if (!err)
+		inherit_tap(c, o.npairs);
+	return err;
+}
+
+static struct child *net_child(struct machine *m, const struct device_config *d)
+{
+	char fd[12];
+
+	snprintf(fd, sizeof(fd), "%u", d->net.fd);
+	switch (d->net.peer) {
+	case NET_TAP:
+		return child_create(m, d, "tap=", d->net.target);
+	case NET_FD:
+		return child_create(m, d, "fd=", fd);
+	default:
+		return child_create(m, d, "user", "");
+	}
+}
+
+int machine_child_tap(struct machine *m, const struct device_config *d, struct peer *tap,
+		      struct vhost_user_process **p)
+{
+	struct child *c = net_child(m, d);
+
+	if (!c)
+		return -ENOMEM;
+	c->tap = tap;
+	c->lent = true;
+	inherit_tap(c, tap->npairs);
+	*p = &c->process;
+	return describe(c, d);
 }
 
 int machine_child_net(struct machine *m, const struct device_config *d,
 		      struct vhost_user_process **p, u16 *mtu)
 {
-	char fd[12];
-	struct child *c;
+	struct child *c = net_child(m, d);
 	int err = 0;
 
-	snprintf(fd, sizeof(fd), "%u", d->net.fd);
-	switch (d->net.peer) {
-	case NET_TAP:
-		c = child_create(m, d, "tap=", d->net.target);
-		break;
-	case NET_FD:
-		c = child_create(m, d, "fd=", fd);
-		break;
-	default:
-		c = child_create(m, d, "user", "");
-		break;
-	}
 	if (!c)
 		return -ENOMEM;
 	if (d->net.peer != NET_USER)

@@ -11,6 +11,7 @@
 
 struct device_config;
 struct machine;
+struct peer;
 struct vhost_user_process;
 
 /*
@@ -22,6 +23,13 @@ int machine_child_disk(struct machine *m, const struct device_config *d,
 		       struct vhost_user_process **p);
 int machine_child_net(struct machine *m, const struct device_config *d,
 		      struct vhost_user_process **p, u16 *mtu);
+
+/* Likewise, for a device with this peer, a tap, which outlives the process and is not used by us while it runs. */
+int machine_child_tap(struct machine *m, const struct device_config *d, struct peer *tap,
+		      struct vhost_user_process **p);
+
+/* End it: its device has another data path. */
+void machine_end_child(struct machine *m, struct vhost_user_process *p);
 
 /* The device could not be made, for `err`: say why if it is the process that has gone without a word. */
 void machine_explain_child(struct vhost_user_process *p, int err);

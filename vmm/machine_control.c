@@ -13,6 +13,7 @@
 #include "vmm/control.h"
 #include "vmm/kvm_stats.h"
 #include "vmm/machine.h"
+#include "vmm/machine_switch.h"
 #include "vmm/vcpu.h"
 
 #include <linux/virtio_blk.h>
@@ -149,9 +150,8 @@ static u32 ctl_ndevices(void *arg)
 static struct datapath *path_of(const struct virtio_dev *v, u32 queue)
 {
 	/* A vCPU may be changing it: prepare(). */
-	return v->path && __atomic_load_n(&v->path->queues, __ATOMIC_RELAXED) >> queue & 1
-		       ? v->path
-		       : NULL;
+	return v->path && __atomic_load_n(&v->path->queues, __ATOMIC_RELAXED) >> queue & 1 ? v->path
+											   : NULL;
 }
 
 /* A disk says in its configuration space how large it is (5.2.4). */
@@ -253,8 +253,12 @@ static void ctl_rx_filter(void *arg, u32 i, struct control_rx_filter *f)
 	*f = (struct control_rx_filter){
 		.promiscuous = n.promisc,
 		.broadcast = !n.nobcast,
-		.unicast = n.nouni ? RX_NONE : n.alluni ? RX_ALL : RX_NORMAL,
-		.multicast = n.nomulti ? RX_NONE : n.allmulti ? RX_ALL : RX_NORMAL,
+		.unicast = n.nouni    ? RX_NONE
+			   : n.alluni ? RX_ALL
+				      : RX_NORMAL,
+		.multicast = n.nomulti	  ? RX_NONE
+			     : n.allmulti ? RX_ALL
+					  : RX_NORMAL,
 		.vlan = n.any_vlan ? RX_ALL : RX_NORMAL,
 		.unicast_overflow = n.nuni > NET_MACS_MAX,
 		.multicast_overflow = n.nmulti > NET_MACS_MAX,
@@ -278,6 +282,18 @@ static void ctl_set_link(void *arg, u32 i, bool up)
 		virtio_net_announce(v);
 }
 
+static int ctl_switch_datapath(void *arg, u32 i, const char *to, const char *socket,
+			       struct control_switch *s, char *why, size_t size)
+{
+	struct virtio_switch v;
+	int err = machine_switch(arg, i, to, socket, &v, why, size);
+
+	*s = (struct control_switch){ .quiesce = v.quiesce_ns,
+				      .hand_over = v.hand_over_ns,
+				      .restart = v.restart_ns };
+	return err;
+}
+
 static const struct control_ops ops = {
 	.running = ctl_running,
 	.stop = ctl_stop,
@@ -293,6 +309,7 @@ static const struct control_ops ops = {
 	.queue = ctl_queue,
 	.rx_filter = ctl_rx_filter,
 	.set_link = ctl_set_link,
+	.switch_datapath = ctl_switch_datapath,
 };
 
 int machine_open_control(struct machine *m)

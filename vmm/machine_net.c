@@ -5,6 +5,8 @@
  *	virtio-net ── [pcap] ── [rate] ── tap, user, socket
  *	    ├──────── vhost-net ─────────── tap
  *	    └──────── vhost-user ────────── what the back end has: a socket's, or a child (machine_child.c)
+ *
+ * With switch= the data path can change while the guest runs: machine_switch.c.
  */
 #include "minivmm/datapath.h"
 #include "minivmm/devices.h"
@@ -13,6 +15,7 @@
 #include "minivmm/virtio.h"
 #include "vmm/machine.h"
 #include "vmm/machine_child.h"
+#include "vmm/machine_switch.h"
 
 #include <errno.h>
 #include <string.h>
@@ -127,13 +130,13 @@ static int connect_net(struct machine *m, const struct device_config *d,
 	int err;
 
 	*path = NULL;
-	if (cfg->datapath == NET_VHOST_USER)
+	if (cfg->datapath == NET_VHOST_USER && !cfg->switches)
 		return connect_vhost_user(m, d, o, npairs, peer, path);
 	err = open_peer(m, cfg, npairs, peer);
 	if (err)
 		return err;
 	err = decorate(cfg, peer);
-	if (!err && cfg->datapath == NET_VHOST_NET)
+	if (!err && cfg->datapath == NET_VHOST_NET && !cfg->switches)
 		err = vhost_net_create(path, &m->env, *peer);
 	if (err)
 		peer_destroy(*peer);
@@ -169,6 +172,14 @@ int machine_create_net(struct machine *m, const struct device_config *d,
 	}
 	if (path)
 		virtio_set_path(*v, path);
+	if (cfg->switches) {
+		err = machine_begin_switching(m, d - m->cfg->device, *v, net.peer);
+		if (err) {
+			virtio_destroy(*v);
+			m->virtio[d - m->cfg->device] = NULL;
+			return err;
+		}
+	}
 	if (cfg->link_down)
 		virtio_net_set_link(*v, false);
 	if (cfg->pcap)

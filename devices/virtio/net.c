@@ -167,6 +167,14 @@ int net_set_offloads(struct net *net, u64 offloads)
 	return err;
 }
 
+void virtio_net_restore_peer(struct virtio_dev *v)
+{
+	struct net *net = net_of(v);
+
+	/* A reset that comes in between is followed by a driver that says what it takes. */
+	peer_set_offloads(net->peer, __atomic_load_n(&net->offloads, __ATOMIC_RELAXED));
+}
+
 static void path_use_pairs(struct net *net, u32 n)
 {
 	struct datapath *path = net->v.path;

@@ -258,7 +258,9 @@ int virtio_switch_path(struct virtio_dev *v, struct datapath **path, struct virt
 	int err;
 
 	*s = (struct virtio_switch){ 0 };
-	pthread_mutex_lock(&v->lock);
+	/* Who has the lock may be waiting for this very loop. */
+	if (pthread_mutex_trylock(&v->lock))
+		return -EBUSY;
 	err = ask(v, next, s);
 	if (!err) {
 		began = now_ns();

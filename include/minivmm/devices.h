@@ -96,6 +96,9 @@ bool virtio_is_net(const struct virtio_dev *v);
  * other than the in-process one leaves them where they are. Main loop's thread. */
 void virtio_net_set_link(struct virtio_dev *v, bool up);
 
+/* Somebody else may have changed the peer's offloads: set them as the driver has them. Main loop's thread. */
+void virtio_net_restore_peer(struct virtio_dev *v);
+
 /* Is the cable in? Any thread. */
 bool virtio_net_plugged(struct virtio_dev *v);
 

@@ -164,6 +164,9 @@ void virtio_set_path(struct virtio_dev *v, struct datapath *path);
 /* Offer only what `path` can serve, too: it may serve the device later. At the same time. */
 void virtio_limit_features(struct virtio_dev *v, struct datapath *path);
 
+/* What these feature bits are called: "MRG_RXBUF (15), MQ (22)", as much of it as `size` bytes hold. */
+void virtio_feature_names(const struct virtio_dev *v, u64 features, char *buf, size_t size);
+
 /* Has the driver accepted feature `bit`? From driver_ok() on; any thread until reset. */
 static inline bool virtio_has_feature(const struct virtio_dev *v, u32 bit)
 {
@@ -256,7 +259,7 @@ struct virtio_switch {
  * 0, and in *path the old one, which is the caller's now; or what stood in the way, and nothing has changed:
  *	-EOPNOTSUPP	it can't serve s->missing
  *	-EIO		it could not be prepared, after a line in the log
- *	-EBUSY		requests are in flight that it can't take over: try again
+ *	-EBUSY		requests are in flight that it can't take over, or a driver is at the registers: try again
  *	-ENOTRECOVERABLE	the device waits for its driver to reset it
  *	other		it could not start a queue
  * If not even the old one can start any more, the device needs a reset. Main loop's thread.

@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: MIT
+/*
+ * machine_switch.c - a network device is moved from one data path to another while the guest runs.
+ *
+ *	the tap ──┬── inproc		our own event loop
+ *		  ├── vhost-net		the kernel's worker
+ *		  └── vhost-user	a process of our own, which inherits the tap; or a back end at a socket, which has
+ *					a connection of its own
+ *
+ * How it works: the device is made with the tap as its peer, whichever data path it begins with, and the tap stays open
+ * here; only who reads and writes it changes. devices/virtio/virtio_path.c does the switch itself. Here is what stands
+ * before it (the next path is made) and behind it (the last one is freed).
+ *
+ * At the start each of the paths is made once, to learn what it can serve: the driver is offered what all can.
+ */
+#include "vmm/machine_switch.h"
+#include "minivmm/datapath.h"
+#include "minivmm/devices.h"
+#include "minivmm/log.h"
+#include "minivmm/peer.h"
+#include "vmm/machine.h"
+#include "vmm/machine_child.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define BUSY_TRIES 20 /* a frame that waits for the driver's buffers */
+#define BUSY_US	   500
+
+static int fail(int err, char *why, size_t size, const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(why, size, fmt, args);
+	va_end(args);
+	return err;
+}
+
+/* ---- a data path, and what belongs to it ---- */
+
+static int make_vhost_user(struct machine *m, u32 i, const char *socket, struct machine_path *p)
+{
+	const struct device_config *d = &m->cfg->device[i];
+	struct virtio_dev *v = m->virtio[i];
+	struct vhost_user_net_options o = {
+		.npairs = 1,
+		.queue_size = v->queue[0].size_max,
+		.packed = d->packed,
+		.mtu = d->net.mtu,
+	};
+	int err = 0;
+
+	if (socket) {
+		p->socket = strdup(socket);
+		err = p->socket ? 0 : -ENOMEM;
+		o.path = p->socket;
+	} else {
+		err = machine_child_tap(m, d, m->tap[i], &p->process);
+		o.process = p->process;
+	}
+	if (!err)
+		err = vhost_user_net_create(&p->path, &p->stand_in, &m->env, &o);
+	if (err && p->process)
+		machine_explain_child(p->process, err);
+	return err;
+}
+
+/* Free it. The device is not at it, or has freed the path itself. */
+static void free_path(struct machine *m, struct machine_path *p)
+{
+	datapath_destroy(p->path);
+	peer_destroy(p->stand_in);
+	if (p->process)
+		machine_end_child(m, p->process);
+	free(p->socket);
+	*p = (struct machine_path){ 0 };
+}
+
+/* Returns 0 and what it needs in *p, or -errno after a message. */
+static int make_path(struct machine *m, u32 i, u32 kind, const char *socket, struct machine_path *p)
+{
+	int err = 0;
+
+	*p = (struct machine_path){ 0 };
+	if (kind == NET_VHOST_NET)
+		err = vhost_net_create(&p->path, &m->env, m->tap[i]);
+	if (kind == NET_VHOST_USER)
+		err = make_vhost_user(m, i, socket, p);
+	if (err)
+		free_path(m, p);
+	return err;
+}
+
+/* ---- the start ---- */
+
+int machine_begin_switching(struct machine *m, u32 i, struct virtio_dev *v, struct peer *peer)
+{
+	const struct net_config *cfg = &m->cfg->device[i].net;
+	struct machine_path p;
+
+	m->virtio[i] = v;
+	m->tap[i] = peer;
+	for (u32 kind = NET_VHOST_NET; kind <= NET_VHOST_USER; kind++) {
+		int err;
+
+		if (!(cfg->switches >> kind & 1))
+			continue;
+		err = make_path(m, i, kind, NULL, &p);
+		if (err)
+			return err;
+		virtio_limit_features(v, p.path);
+		if (kind != cfg->datapath) {
+			free_path(m, &p);
+			continue;
+		}
+		m->path[i] = p;
+		virtio_set_path(v, p.path);
+	}
+	return 0;
+}
+
+void machine_end_switching(struct machine *m)
+{
+	for (u32 i = 0; i < m->cfg->ndevices; i++) {
+		m->path[i].path = NULL; /* freed with the device */
+		free_path(m, &m->path[i]);
+	}
+}
+
+/* ---- the switch ---- */
+
+static int explain(int err, const struct virtio_dev *v, const struct virtio_switch *s,
+		   const char *to, char *why, size_t size)
+{
+	char names[160];
+
+	switch (err) {
+	case -EOPNOTSUPP:
+		virtio_feature_names(v, s->missing, names, sizeof(names));
+		return fail(err, why, size, "%s can't serve what the driver has: %s", to, names);
+	case -EBUSY:
+		return fail(err, why, size,
+			    "a frame or request is under way that only the present data path can "
+			    "finish; try again");
+	case -ENOTRECOVERABLE:
+		return fail(err, why, size, "the device waits for its driver to reset it");
+	case -EIO:
+		return fail(err, why, size, "%s could not be prepared or started; see the log", to);
+	default:
+		return fail(err, why, size, "%s: %s", to, strerror(-err));
+	}
+}
+
+static int try_switch(struct virtio_dev *v, struct datapath *next, struct virtio_switch *s)
+{
+	int err = -EBUSY;
+
+	for (u32 n = 0; n < BUSY_TRIES && err == -EBUSY; n++) {
+		struct datapath *path = next;
+
+		if (n)
+			usleep(BUSY_US);
+		err = virtio_switch_path(v, &path, s);
+	}
+	return err;
+}
+
+int machine_switch(struct machine *m, u32 i, const char *to, const char *socket,
+		   struct virtio_switch *s, char *why, size_t size)
+{
+	const struct device_config *d = &m->cfg->device[i];
+	int kind = config_net_datapath(to, strlen(to)), err;
+	struct virtio_dev *v = m->virtio[i];
+	struct machine_path p;
+
+	if (d->kind != DEVICE_NET || !d->net.switches)
+		return fail(-EINVAL, why, size, "%s was not started with switch=", d->id);
+	if (kind < 0 || !(d->net.switches >> kind & 1))
+		return fail(-EINVAL, why, size, "%s was started with switch=%s, without %s", d->id,
+			    d->net.switch_text, to);
+	if (socket && kind != NET_VHOST_USER)
+		return fail(-EINVAL, why, size, "a socket is for vhost-user");
+	err = make_path(m, i, kind, socket, &p);
+	if (err)
+		return fail(err, why, size, "%s can't be had; see the log", to);
+	err = try_switch(v, p.path, s);
+	if (err) {
+		free_path(m, &p);
+		return explain(err, v, s, to, why, size);
+	}
+	log_info("%s: %s serves it now, after %llu us without service", d->id, to,
+		 (unsigned long long)(s->quiesce_ns + s->hand_over_ns + s->restart_ns) / 1000);
+	free_path(m, &m->path[i]);
+	m->path[i] = p;
+	virtio_net_restore_peer(v); /* the last one may have left its own settings */
+	return 0;
+}
