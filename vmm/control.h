@@ -86,7 +86,8 @@ struct control_ops {
 	u32 (*ncpus)(void *m);
 	void (*cpu)(void *m, u32 i, struct control_cpu *c);
 	/* As kvm_stats_each(), for CPU `i`, or -1: the whole machine. */
-	int (*kvm_stats)(void *m, int i, void (*each)(void *ctx, const struct kvm_stat *s), void *ctx);
+	int (*kvm_stats)(void *m, int i, void (*each)(void *ctx, const struct kvm_stat *s),
+			 void *ctx);
 
 	u32 (*ndevices)(void *m);
 	void (*device)(void *m, u32 i, struct control_device *d);

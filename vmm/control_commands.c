@@ -116,11 +116,11 @@ static json_t *query_cpus_fast(struct control_call *call)
 
 		call->ops->cpu(call->machine, i, &cpu);
 		control_cpu_path(i, path);
-		json_array_append_new(
-			list, json_pack("{s:i,s:s,s:i,s:s,s:{s:i,s:i,s:i}}", "cpu-index", i,
-					"qom-path", path, "thread-id", cpu.tid, "target",
-					CONTROL_TARGET, "props", "socket-id", 0, "core-id", i,
-					"thread-id", 0));
+		json_array_append_new(list,
+				      json_pack("{s:i,s:s,s:i,s:s,s:{s:i,s:i,s:i}}", "cpu-index", i,
+						"qom-path", path, "thread-id", cpu.tid, "target",
+						CONTROL_TARGET, "props", "socket-id", 0, "core-id",
+						i, "thread-id", 0));
 	}
 	return list;
 }
@@ -152,9 +152,8 @@ static json_t *inserted(const struct control_device *d)
 	const struct disk_config *disk = &d->cfg->disk;
 	const char *file = disk->datapath == DISK_VHOST_USER ? disk->socket : disk->file;
 	json_int_t size = d->capacity_known ? d->sectors * 512 : 0;
-	json_t *image =
-		json_pack("{s:o,s:s,s:I,s:b}", "filename", json_text(file), "format", "raw",
-			  "virtual-size", size, "dirty-flag", 0);
+	json_t *image = json_pack("{s:o,s:s,s:I,s:b}", "filename", json_text(file), "format", "raw",
+				  "virtual-size", size, "dirty-flag", 0);
 
 	return json_pack("{s:o,s:s,s:b,s:s,s:b,s:i,s:s,s:i,s:i,s:i,s:i,s:i,s:i,s:i,s:o,s:o}",
 			 "file", json_text(file), "node-name", d->cfg->id, "ro", disk->readonly,
@@ -174,9 +173,9 @@ static json_t *query_block(struct control_call *call)
 		call->ops->device(call->machine, i, &d);
 		if (d.cfg->kind != DEVICE_DISK)
 			continue;
-		json_array_append_new(list, json_pack("{s:s,s:s,s:b,s:b,s:o}", "device",
-						      d.cfg->id, "type", "unknown", "removable", 0,
-						      "locked", 0, "inserted", inserted(&d)));
+		json_array_append_new(list, json_pack("{s:s,s:s,s:b,s:b,s:o}", "device", d.cfg->id,
+						      "type", "unknown", "removable", 0, "locked",
+						      0, "inserted", inserted(&d)));
 	}
 	return list;
 }
@@ -322,10 +321,13 @@ const struct control_command control_commands[] = {
 	{ "query-block", query_block, { { 0 } } },
 	{ "query-rx-filter", query_rx_filter, { { "name", JSON_STRING, false } } },
 	{ "set_link", set_link, { { "name", JSON_STRING, true }, { "up", JSON_TRUE, true } } },
-	{ "query-stats", control_query_stats,
-	  { { "target", JSON_STRING, true }, { "vcpus", JSON_ARRAY, false },
+	{ "query-stats",
+	  control_query_stats,
+	  { { "target", JSON_STRING, true },
+	    { "vcpus", JSON_ARRAY, false },
 	    { "providers", JSON_ARRAY, false } } },
-	{ "query-stats-schemas", control_query_stats_schemas,
+	{ "query-stats-schemas",
+	  control_query_stats_schemas,
 	  { { "provider", JSON_STRING, false } } },
 	{ "x-minivmm-stats", control_x_stats, { { "device", JSON_STRING, false } } },
 	{ "x-minivmm-query-datapath", x_query_datapath, { { 0 } } },

@@ -106,12 +106,13 @@ static bool check_args(struct control_call *call, const struct control_command *
 	json_t *value;
 
 	if (call->args) {
-		json_object_foreach(call->args, key, value) {
+		json_object_foreach(call->args, key, value)
+		{
 			const struct control_arg *arg = find_arg(cmd, key);
 
 			if (!arg) {
-				call_fail(call, "GenericError", "%s takes no argument '%s'", cmd->name,
-					  key);
+				call_fail(call, "GenericError", "%s takes no argument '%s'",
+					  cmd->name, key);
 				return false;
 			}
 			if (!is_type(value, arg->type)) {
@@ -175,7 +176,8 @@ static json_t *execute(struct control_call *call, struct control_session *s, jso
 	const char *key, *name = NULL;
 	json_t *value;
 
-	json_object_foreach(request, key, value) {
+	json_object_foreach(request, key, value)
+	{
 		if (strcmp(key, "execute") == 0) {
 			name = json_string_value(value);
 			if (!name)

@@ -52,8 +52,8 @@ static void add_stat(void *ctx, const struct kvm_stat *s)
 	struct selection *sel = ctx;
 
 	if (!sel->names || in_list(sel->names, s->name))
-		json_array_append_new(sel->list, json_pack("{s:s,s:o}", "name", s->name, "value",
-							   stat_value(s)));
+		json_array_append_new(
+			sel->list, json_pack("{s:s,s:o}", "name", s->name, "value", stat_value(s)));
 }
 
 /* Find what is wanted of the provider kvm. Returns 1, 0: nothing is, or -1 after call_fail(). */

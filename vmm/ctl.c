@@ -43,8 +43,10 @@ static const char help_text[] =
 	"Ask or change a machine that runs with --control SOCKET.\n"
 	"\n"
 	"  status                does the guest run?\n"
-	"  devices               its virtio devices: names, data paths, links, negotiated features\n"
-	"  stats [--watch[=S]]   what CPUs and queues have done since the start; with --watch, what\n"
+	"  devices               its virtio devices: names, data paths, links, negotiated "
+	"features\n"
+	"  stats [--watch[=S]]   what CPUs and queues have done since the start; with --watch, "
+	"what\n"
 	"                        they do a second, anew each S seconds (default 1) until Ctrl-C\n"
 	"  link NAME up|down     plug a network device's cable in, or pull it out\n"
 	"  pause                 stop the guest: no CPU runs, its clocks stand still\n"
@@ -52,18 +54,22 @@ static const char help_text[] =
 	"  powerdown             press the guest's power button\n"
 	"  reset                 reset the machine, as a PC's reset button does\n"
 	"  quit                  end minivmm at once, as if power had failed\n"
-	"  raw JSON              send a request of the protocol, and print the answer as it comes,\n"
+	"  raw JSON              send a request of the protocol, and print the answer as it "
+	"comes,\n"
 	"                        for example: raw '{\"execute\": \"query-block\"}'\n"
 	"\n"
 	"The columns of stats:\n"
-	"  exits, halts, irqs    of each CPU, by KVM: all exits from the guest; those because it had\n"
+	"  exits, halts, irqs    of each CPU, by KVM: all exits from the guest; those because it "
+	"had\n"
 	"                        nothing to do; interrupts it was given\n"
 	"  to us                 exits that KVM could not serve itself: reads and writes of ports\n"
 	"                        and memory-mapped registers, signals\n"
 	"  chains                buffers of the driver's that the device has used\n"
 	"  out-bytes, in-bytes   read from them, written to them\n"
-	"  kicks, saved          times that a kick woke the device up; chains that came without one\n"
-	"  irqs, saved           batches for which the driver was interrupted; those for which not\n"
+	"  kicks, saved          times that a kick woke the device up; chains that came without "
+	"one\n"
+	"  irqs, saved           batches for which the driver was interrupted; those for which "
+	"not\n"
 	"  full, empty           batches before which the ring had no place left; times that the\n"
 	"                        device had nothing left to do\n"
 	"  dropped               frames\n"
@@ -456,8 +462,7 @@ static int find_command(int argc, char **argv)
 			continue;
 		if (given >= commands[i].min && given <= commands[i].max)
 			return i;
-		log_err("ctl: %s takes %s; see minivmm ctl --help", argv[2],
-			commands[i].usage);
+		log_err("ctl: %s takes %s; see minivmm ctl --help", argv[2], commands[i].usage);
 		return -1;
 	}
 	log_err("ctl: there is no command '%s'; see minivmm ctl --help", argv[2]);

@@ -16,25 +16,20 @@ struct column {
 	const char *key[2]; /* from outside to inside */
 };
 
-
 static const struct column cpu_columns[] = {
-	{ "exits", { "kvm", "exits" } },
-	{ "halts", { "halts", NULL } },
-	{ "irqs", { "kvm", "irq_injections" } },
-	{ "to us: pio-r", { "exits", "pio-read" } },
-	{ "pio-w", { "exits", "pio-write" } },
-	{ "mmio-r", { "exits", "mmio-read" } },
-	{ "mmio-w", { "exits", "mmio-write" } },
-	{ "signal", { "exits", "signal" } },
+	{ "exits", { "kvm", "exits" } },	 { "halts", { "halts", NULL } },
+	{ "irqs", { "kvm", "irq_injections" } }, { "to us: pio-r", { "exits", "pio-read" } },
+	{ "pio-w", { "exits", "pio-write" } },	 { "mmio-r", { "exits", "mmio-read" } },
+	{ "mmio-w", { "exits", "mmio-write" } }, { "signal", { "exits", "signal" } },
 	{ "other", { "exits", "other" } },
 };
 
 static const struct column queue_columns[] = {
-	{ "chains", { "chains", NULL } },	{ "out-bytes", { "out-bytes", NULL } },
-	{ "in-bytes", { "in-bytes", NULL } },	{ "kicks", { "kicks", NULL } },
-	{ "saved", { "kicks-saved", NULL } },	{ "irqs", { "interrupts", NULL } },
+	{ "chains", { "chains", NULL } },	   { "out-bytes", { "out-bytes", NULL } },
+	{ "in-bytes", { "in-bytes", NULL } },	   { "kicks", { "kicks", NULL } },
+	{ "saved", { "kicks-saved", NULL } },	   { "irqs", { "interrupts", NULL } },
 	{ "saved", { "interrupts-saved", NULL } }, { "full", { "ring-full", NULL } },
-	{ "empty", { "ring-empty", NULL } },	{ "dropped", { "dropped", NULL } },
+	{ "empty", { "ring-empty", NULL } },	   { "dropped", { "dropped", NULL } },
 };
 
 /* The member, or NULL. */
@@ -113,7 +108,8 @@ static void print_cpus(const json_t *now, const json_t *before, double seconds)
 	for (size_t i = 0; i < json_array_size(list(now, "cpus")); i++) {
 		const json_t *cpu = json_array_get(list(now, "cpus"), i);
 
-		printf("%-25" PRIi64, (int64_t)json_integer_value(json_object_get(cpu, "cpu-index")));
+		printf("%-25" PRIi64,
+		       (int64_t)json_integer_value(json_object_get(cpu, "cpu-index")));
 		print_values(cpu_columns, ARRAY_SIZE(cpu_columns), cpu,
 			     before ? json_array_get(list(before, "cpus"), i) : NULL, seconds);
 		printf("\n");

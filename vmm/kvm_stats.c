@@ -15,9 +15,9 @@
 #include <unistd.h>
 
 /* More than any KVM has: a bound for what we ask memory for. */
-#define STATS_MAX  4096
-#define VALUES_MAX 4096
-#define NAME_LEN_MAX  256
+#define STATS_MAX    4096
+#define VALUES_MAX   4096
+#define NAME_LEN_MAX 256
 
 int kvm_stats_open(int fd)
 {
@@ -42,7 +42,8 @@ static int tell(int fd, const struct kvm_stats_header *h, const struct kvm_stats
 		.value = value,
 	};
 
-	if (!s.n || s.n > VALUES_MAX || read_all(fd, value, s.n * sizeof(u64), h->data_offset + d->offset))
+	if (!s.n || s.n > VALUES_MAX ||
+	    read_all(fd, value, s.n * sizeof(u64), h->data_offset + d->offset))
 		return -EIO;
 	each(ctx, &s);
 	return 0;

@@ -149,9 +149,8 @@ static u32 ctl_ndevices(void *arg)
 static struct datapath *path_of(const struct virtio_dev *v, u32 queue)
 {
 	/* A vCPU may be changing it: prepare(). */
-	return v->path && __atomic_load_n(&v->path->queues, __ATOMIC_RELAXED) >> queue & 1
-		       ? v->path
-		       : NULL;
+	return v->path && __atomic_load_n(&v->path->queues, __ATOMIC_RELAXED) >> queue & 1 ? v->path
+											   : NULL;
 }
 
 /* A disk says in its configuration space how large it is (5.2.4). */
@@ -253,8 +252,12 @@ static void ctl_rx_filter(void *arg, u32 i, struct control_rx_filter *f)
 	*f = (struct control_rx_filter){
 		.promiscuous = n.promisc,
 		.broadcast = !n.nobcast,
-		.unicast = n.nouni ? RX_NONE : n.alluni ? RX_ALL : RX_NORMAL,
-		.multicast = n.nomulti ? RX_NONE : n.allmulti ? RX_ALL : RX_NORMAL,
+		.unicast = n.nouni    ? RX_NONE
+			   : n.alluni ? RX_ALL
+				      : RX_NORMAL,
+		.multicast = n.nomulti	  ? RX_NONE
+			     : n.allmulti ? RX_ALL
+					  : RX_NORMAL,
 		.vlan = n.any_vlan ? RX_ALL : RX_NORMAL,
 		.unicast_overflow = n.nuni > NET_MACS_MAX,
 		.multicast_overflow = n.nmulti > NET_MACS_MAX,

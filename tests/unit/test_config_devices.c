@@ -249,7 +249,8 @@ START_TEST(iothreads_is_a_number)
 
 START_TEST(a_device_has_a_name_that_no_other_has)
 {
-	good("--rng on --disk file=a --net user --disk file=b --console none,id=con --rng on,id=r.1_-");
+	good("--rng on --disk file=a --net user --disk file=b --console none,id=con --rng "
+	     "on,id=r.1_-");
 	ck_assert_str_eq(cfg.device[0].id, "rng0");
 	ck_assert_str_eq(cfg.device[1].id, "disk0");
 	ck_assert_str_eq(cfg.device[2].id, "net0");
@@ -257,7 +258,8 @@ START_TEST(a_device_has_a_name_that_no_other_has)
 	ck_assert_str_eq(cfg.device[4].id, "con");
 	ck_assert_str_eq(cfg.device[5].id, "r.1_-");
 	bad("--disk file=a,id=x --rng on,id=x", "--rng: id=x is given twice");
-	bad("--disk file=a,id=disk1 --disk file=b", "is the name that another device has by default");
+	bad("--disk file=a,id=disk1 --disk file=b",
+	    "is the name that another device has by default");
 	bad("--disk file=a --disk file=b,id=disk0", "--disk: id=disk0 is the name that another");
 	bad("--rng on,id=1x", "a name is a letter, and then");
 	bad("--rng on,id=a/b", "a name is a letter");
