@@ -251,6 +251,36 @@ START_TEST(iothreads_is_a_number)
 	bad("--iothreads x", "give a number");
 }
 
+START_TEST(a_device_has_a_name_that_no_other_has)
+{
+	good("--rng on --disk file=a --net user --disk file=b --console none,id=con --rng "
+	     "on,id=r.1_-");
+	ck_assert_str_eq(cfg.device[0].id, "rng0");
+	ck_assert_str_eq(cfg.device[1].id, "disk0");
+	ck_assert_str_eq(cfg.device[2].id, "net0");
+	ck_assert_str_eq(cfg.device[3].id, "disk1");
+	ck_assert_str_eq(cfg.device[4].id, "con");
+	ck_assert_str_eq(cfg.device[5].id, "r.1_-");
+	bad("--disk file=a,id=x --rng on,id=x", "--rng: id=x is given twice");
+	bad("--disk file=a,id=disk1 --disk file=b",
+	    "is the name that another device has by default");
+	bad("--disk file=a --disk file=b,id=disk0", "--disk: id=disk0 is the name that another");
+	bad("--rng on,id=1x", "a name is a letter, and then");
+	bad("--rng on,id=a/b", "a name is a letter");
+	bad("--rng on,id=a234567890123456789012345678901x", "up to 30 letters");
+	good("--rng on,id=a234567890123456789012345678901");
+}
+
+START_TEST(a_control_socket_has_a_path)
+{
+	good("--rng on");
+	ck_assert_ptr_null(cfg.control);
+	good("--control /tmp/x");
+	ck_assert_str_eq(cfg.control, "/tmp/x");
+	bad("--control a --control b", "--control is given twice");
+	bad("--control=", "needs the path");
+}
+
 START_TEST(a_double_comma_is_one_of_the_value)
 {
 	char text[] = "a,,b,c,,,d,", *rest = text;
@@ -280,6 +310,8 @@ Suite *config_devices_suite(void)
 	tcase_add_test(t, a_console_takes_stdio_from_the_serial_port);
 	tcase_add_test(t, with_a_disk_there_is_no_initramfs_of_ours);
 	tcase_add_test(t, iothreads_is_a_number);
+	tcase_add_test(t, a_device_has_a_name_that_no_other_has);
+	tcase_add_test(t, a_control_socket_has_a_path);
 	tcase_add_test(t, a_double_comma_is_one_of_the_value);
 	suite_add_tcase(s, t);
 	return s;

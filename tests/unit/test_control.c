@@ -95,7 +95,7 @@ static bool hung_up(int fd)
 	return read(fd, &byte, 1) == 0 || errno == ECONNRESET;
 }
 
-#define expect(fd, text, answer)                                                       \
+#define expect(fd, text, answer) \
 	ck_assert_msg(strstr(ask(fd, text), answer), "to %s came %s, not %s", text, got, answer)
 
 /* ---- protocol ---- */
@@ -209,9 +209,8 @@ START_TEST(all_queries_are_answered)
 		if (strncmp(name, "query-", 6) != 0 && strncmp(name, "x-minivmm-", 10) != 0)
 			continue;
 		snprintf(text, sizeof(text), "{\"execute\":\"%s\"%s}", name,
-			 strcmp(name, "query-stats") == 0
-				 ? ",\"arguments\":{\"target\":\"vcpu\"}"
-				 : "");
+			 strcmp(name, "query-stats") == 0 ? ",\"arguments\":{\"target\":\"vcpu\"}"
+							  : "");
 		expect(fd, text, "{\"return\": ");
 	}
 	json_decref(answer);
