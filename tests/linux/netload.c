@@ -5,6 +5,8 @@
  *
  *	netload receive PORT BYTES	wait for one connection, check what comes
  *	netload send HOST PORT BYTES	exit status 0 only if the receiver found nothing wrong
+ *	netload count PORT		numbered datagrams: exit status 0 only if each came, once and in order
+ *	netload number HOST PORT MS	send such, one each MS milliseconds, until SIGTERM
  *
  * The stream's n-th 64-bit word is a mix of n, so that what is lost, doubled or moved is found as well
  * as what is changed. The receiver answers with one byte.
@@ -12,11 +14,13 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #define WORDS 32768
@@ -122,12 +126,82 @@ static int transmit(const char *host, int port, uint64_t bytes)
 	return 0;
 }
 
+/* ---- datagrams ---- */
+
+#define LAST	  (1ULL << 63) /* the number is how many there were */
+#define LAST_SENT 20	       /* times, since one may be lost */
+
+static volatile sig_atomic_t over;
+
+static void on_term(int sig)
+{
+	(void)sig;
+	over = 1;
+}
+
+static int number(const char *host, int port, int ms)
+{
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons(port) };
+	const struct timespec pause = { .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L };
+	int fd = socket(AF_INET, SOCK_DGRAM, 0);
+	uint64_t n = 0, last;
+
+	signal(SIGTERM, on_term);
+	if (inet_pton(AF_INET, host, &a.sin_addr) != 1 ||
+	    connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0)
+		return fail("connect");
+	for (; !over; n++) {
+		if (send(fd, &n, sizeof(n), 0) < 0)
+			return fail("send");
+		nanosleep(&pause, NULL);
+	}
+	last = n | LAST;
+	for (int i = 0; i < LAST_SENT; i++) {
+		send(fd, &last, sizeof(last), 0);
+		nanosleep(&pause, NULL);
+	}
+	printf("netload: %llu datagrams sent\n", (unsigned long long)n);
+	return 0;
+}
+
+static int count(int port)
+{
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons(port) };
+	int fd = socket(AF_INET, SOCK_DGRAM, 0);
+	uint64_t n, next = 0, came = 0, late = 0;
+
+	if (bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0)
+		return fail("bind");
+	printf("netload: listening\n");
+	fflush(stdout);
+	for (;;) {
+		if (recv(fd, &n, sizeof(n), 0) != sizeof(n))
+			return fail("recv");
+		if (n & LAST)
+			break;
+		came++;
+		if (n < next)
+			late++;
+		else
+			next = n + 1;
+	}
+	n &= ~LAST;
+	printf("netload: %llu datagrams of %llu came, %llu of them late or twice\n",
+	       (unsigned long long)came, (unsigned long long)n, (unsigned long long)late);
+	return came != n || late;
+}
+
 int main(int argc, char **argv)
 {
+	if (argc == 3 && !strcmp(argv[1], "count"))
+		return count(atoi(argv[2]));
+	if (argc == 5 && !strcmp(argv[1], "number"))
+		return number(argv[2], atoi(argv[3]), atoi(argv[4]));
 	if (argc == 4 && !strcmp(argv[1], "receive"))
 		return receive(atoi(argv[2]), strtoull(argv[3], NULL, 0));
 	if (argc == 5 && !strcmp(argv[1], "send"))
 		return transmit(argv[2], atoi(argv[3]), strtoull(argv[4], NULL, 0));
-	fprintf(stderr, "usage: netload receive PORT BYTES | send HOST PORT BYTES\n");
+	fprintf(stderr, "usage: netload receive PORT BYTES | send HOST PORT BYTES |\n"
+			"       netload count PORT | number HOST PORT MS\n");
 	return 2;
 }
