@@ -134,7 +134,7 @@ ended() {
 # Run the tests named there; what they print goes to $work/lab. The host's status.
 lab_run() {
 	local status=0
-	tests/lab/lab --quiet --timeout 1500 -- env IN_LAB=1 MINIVMM="$vmm" LIMIT="$limit" TESTS="$*" \
+	tests/lab/lab --quiet --timeout 1500 -- env IN_LAB=1 MINIVMM="$vmm" LIMIT="$limit" TESTS="$*" ${SWITCHES:+SWITCHES="$SWITCHES"} \
 		"$PWD/tests/linux/${0##*/}" >"$work/lab" 2>"$work/lab.err" || status=$?
 	cat "$work/lab.err"
 	return "$status"

@@ -215,6 +215,28 @@ START_TEST(a_vhost_user_back_end_is_at_a_socket)
 	bad("--net datapath=vhost-user,socket=s,poll-us=5", "poll-us= is not for");
 }
 
+START_TEST(it_may_be_moved_where_switch_says)
+{
+	good("--net tap=t");
+	ck_assert_uint_eq(net->switches, 0);
+	good("--net tap=t,switch=inproc:vhost-net");
+	ck_assert_uint_eq(net->switches, 1 << NET_INPROC | 1 << NET_VHOST_NET);
+	ck_assert_uint_eq(net->datapath, NET_INPROC);
+	good("--net fd=7,datapath=vhost-net,switch=vhost-user,packed=off");
+	ck_assert_uint_eq(net->switches, 1 << NET_VHOST_NET | 1 << NET_VHOST_USER);
+	good("--net tap=t,switch=vhost-net,queues=8");
+	bad("--net tap=t,switch=vhost",
+	    "switch=vhost: give some of inproc, vhost-net and vhost-user");
+	bad("--net tap=t,switch=inproc:", "switch=inproc:: give some of");
+	bad("--net tap=t,switch=inproc:vhost-network", "give some of");
+	bad("--net user,switch=inproc:vhost-user", "switch= is for tap=NAME or fd=N");
+	bad("--net datapath=vhost-user,socket=s,switch=inproc", "switch= is for tap=NAME or fd=N");
+	bad("--net tap=t,switch=vhost-user,queues=2", "with vhost-user there can be only one pair");
+	bad("--net tap=t,switch=vhost-net,packed=on", "vhost-net has no packed rings");
+	bad("--net tap=t,switch=vhost-net,rate=1M", "rate= is not for datapath=vhost-net");
+	bad("--net tap=t,switch=vhost-user,pcap=f", "pcap= is not for datapath=vhost-user");
+}
+
 START_TEST(bad_values_are_named)
 {
 	bad("--net user,queues=0", "queues=0: give a number from 1 to 8");
@@ -236,7 +258,8 @@ START_TEST(bad_values_are_named)
 	bad("--net user,speed=0", "give a number");
 	bad("--net user,duplex=quarter", "give one of");
 	bad("--net user,queue-size=100", "give a power of two");
-	bad("--net user,color=red", "'color' is not one of its settings (mac, socket, datapath, ");
+	bad("--net user,color=red",
+	    "'color' is not one of its settings (mac, socket, datapath, switch, ");
 	bad("--net user,pcap=", "pcap= needs a value");
 	bad("--net user,mtu=1500,mtu=1500", "mtu= is given twice");
 }
@@ -289,6 +312,7 @@ Suite *config_net_suite(void)
 	tcase_add_test(t, what_fits_to_another_connection_is_refused);
 	tcase_add_test(t, vhost_net_is_for_taps_and_what_the_kernel_can);
 	tcase_add_test(t, a_vhost_user_back_end_is_at_a_socket);
+	tcase_add_test(t, it_may_be_moved_where_switch_says);
 	tcase_add_test(t, bad_values_are_named);
 	tcase_add_test(t, an_address_is_that_of_one_device);
 	tcase_add_test(t, each_device_has_its_own_address_and_name);
