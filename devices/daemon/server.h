@@ -25,8 +25,6 @@
 #include "minivmm/vhost_user_server.h"
 #include "minivmm/virtio.h"
 
-#include <sys/un.h>
-
 /* As the front end has set it up. */
 struct ring {
 	struct server *s;
@@ -55,7 +53,6 @@ struct server {
 	struct virtio_dev *v;
 	struct mem *mem;
 	struct loop *loop;
-	struct sockaddr_un addr;
 	struct loop_fd listen; /* -1: there is no further front end */
 	struct irqchip *irqchip;
 	struct irq config_irq;

@@ -4,6 +4,7 @@
  */
 #include "tests/unit/vhost_user_rig.h"
 #include "minivmm/image.h"
+#include "minivmm/unix_socket.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -22,6 +23,7 @@ struct vu vu;
 int vu_disk = -1;
 static bool packed_rings;
 static char socket_path[64];
+static struct unix_door door;
 
 struct virtio_dev *vu_rng(const struct machine_env *env)
 {
@@ -66,13 +68,14 @@ void vu_connect(void)
 
 void vu_begin(struct virtio_dev *(*create)(const struct machine_env *env), bool packed)
 {
-	struct vhost_user_server_options o = {
-		.path = socket_path, .unit = 1, .inflight = true, .gone = gone
-	};
+	struct vhost_user_server_options o = { .unit = 1, .inflight = true, .gone = gone };
 
 	packed_rings = packed;
 	rig_init(&vu.rig);
 	snprintf(socket_path, sizeof(socket_path), "/tmp/minivmm-unit-%d.sock", getpid());
+	ck_assert_int_eq(unix_door_open(&door, socket_path, 4), 0);
+	o.listener = door.fd;
+	door.fd = -1; /* the server's */
 	vu.v = create(&vu.rig.env);
 	o.v = vu.v;
 	o.nqueues = vu.nrings = vu.v->nqueues;
@@ -100,6 +103,7 @@ void vu_end(void)
 	close(vu.err);
 	if (vu_disk >= 0)
 		close(vu_disk);
+	ck_assert_int_eq(unix_door_close(&door), 0);
 	ck_assert_int_eq(access(socket_path, F_OK), -1);
 	rig_free(&vu.rig);
 }
