@@ -312,6 +312,7 @@ static int create_server(struct daemon *d)
 		.fd = d->cfg->fd,
 		.nqueues = d->v->nqueues,
 		.unit = net ? 2 : 1,
+		.discards = net ? VHOST_USER_TRANSMITS : 0,
 		.poll = d->cfg->poll,
 		.inflight = !net, /* a frame that is lost is sent again, a request is not */
 		.enabled = net ? queues_enabled : NULL,

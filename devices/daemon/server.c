@@ -28,7 +28,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -169,14 +168,13 @@ static void config_changed(struct irq *irq)
 					     .flags = VHOST_USER_VERSION } };
 
 	if (virtio_status_read(s->v) & VIRTIO_CONFIG_S_NEEDS_RESET) {
-		for (u32 i = 0; i < s->o.nqueues; i++) {
-			if (s->ring[i].errfd >= 0)
-				eventfd_write(s->ring[i].errfd, 1);
-		}
+		for (u32 i = 0; i < s->o.nqueues; i++)
+			ring_error(&s->ring[i]);
 	}
 	if (s->back < 0 || !(s->protocol & 1ULL << VHOST_USER_PROTOCOL_F_CONFIG))
 		return;
-	if (vhost_user_send(s->back, &m)) {
+	/* Whether the socket blocks is the front end's to say. */
+	if (send(s->back, &m.hdr, sizeof(m.hdr), MSG_DONTWAIT | MSG_NOSIGNAL) != sizeof(m.hdr)) {
 		log_warn("vhost-user: the front end does not read our requests: no more are made");
 		close(s->back);
 		s->back = -1;

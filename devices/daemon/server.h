@@ -115,6 +115,9 @@ int fd_nonblocking(int fd);
 int ring_set_kick(struct ring *r, int fd);
 int ring_set_call(struct ring *r, int fd);
 
+/* Tell the front end that the ring is in error, if it wants to know. */
+void ring_error(struct ring *r);
+
 /* Have the device reset. No ring runs. */
 void device_reset(struct server *s);
 

@@ -24,6 +24,7 @@
 #include "devices/virtio/vq_internal.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -271,7 +272,10 @@ bool vq_publish(struct vq *q)
 	q->batch = 0;
 	if (!call || q->callfd < 0)
 		return false;
-	eventfd_write(q->callfd, 1); /* can't fail but if a call is waiting already */
+	/* EAGAIN: a call is waiting already. EINTR: who has the eventfd, too, has made it block, and we are
+	 * wanted elsewhere (loop_call()). He has called himself off. */
+	if (eventfd_write(q->callfd, 1) < 0 && errno == EINTR)
+		q->callfd = -1;
 	q->stats.calls++;
 	return true;
 }

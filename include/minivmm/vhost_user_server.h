@@ -27,14 +27,18 @@ struct vhost_user_server_options {
 	int fd;		      /* a connected socket; no other front end comes */
 	u32 nqueues;	      /* the front end's, the first of the device's */
 	u32 unit;	      /* so many queues are one to GET_QUEUE_NUM: 2 for a network device */
-	bool poll;	      /* wait for no kick; else so with rings that have no eventfd for it */
-	bool inflight;	      /* keep a record of what is in flight, if the front end holds it */
+	u64 discards; /* rings, by their bits, that are emptied while they are started and disabled */
+	bool poll;    /* wait for no kick; else so with rings that have no eventfd for it */
+	bool inflight; /* keep a record of what is in flight, if the front end holds it */
 	/* The first `n` queues are enabled; told again and again. NULL: nobody wants to know. */
 	void (*enabled)(struct virtio_dev *v, u32 n);
 	/* The front end is gone; with `fd` there is no other. */
 	void (*gone)(void *arg);
 	void *arg;
 };
+
+/* What a network device discards: 5.1.2, the transmit queues are the odd ones. */
+#define VHOST_USER_TRANSMITS 0xaaaaaaaaaaaaaaaaULL
 
 /* The socket is the server's from now on, also on error. Returns 0, or -errno after one line in the log. */
 int vhost_user_server_create(struct vhost_user_server **out,

@@ -4,6 +4,7 @@
  */
 #include "tests/unit/vhost_user_rig.h"
 #include "minivmm/image.h"
+#include "minivmm/peer.h"
 #include "minivmm/unix_socket.h"
 
 #include <errno.h>
@@ -21,6 +22,7 @@
 
 struct vu vu;
 int vu_disk = -1;
+struct loop *vu_io_loop;
 static bool packed_rings;
 static char socket_path[64];
 static struct unix_door door;
@@ -50,6 +52,17 @@ struct virtio_dev *vu_blk(const struct machine_env *env)
 	return v;
 }
 
+struct virtio_dev *vu_net(const struct machine_env *env)
+{
+	const struct virtio_options o = { .packed = packed_rings };
+	struct virtio_net_options n = { .npairs = 2, .rings_only = true };
+	struct virtio_dev *v;
+
+	ck_assert_int_eq(peer_null_open(&n.peer, 2, false), 0);
+	ck_assert_int_eq(virtio_net_create(&v, env, &o, &n), 0);
+	return v;
+}
+
 static void gone(void *arg)
 {
 	(void)arg;
@@ -72,12 +85,16 @@ void vu_begin(struct virtio_dev *(*create)(const struct machine_env *env), bool 
 
 	packed_rings = packed;
 	rig_init(&vu.rig);
+	if (vu_io_loop)
+		vu.rig.env.io_loop = &vu_io_loop;
 	snprintf(socket_path, sizeof(socket_path), "/tmp/minivmm-unit-%d.sock", getpid());
 	ck_assert_int_eq(unix_door_open(&door, socket_path, 4), 0);
 	o.listener = door.fd;
 	door.fd = -1; /* the server's */
 	vu.v = create(&vu.rig.env);
 	o.v = vu.v;
+	if (create == vu_net)
+		o.discards = VHOST_USER_TRANSMITS;
 	o.nqueues = vu.nrings = vu.v->nqueues;
 	ck_assert_int_eq(vhost_user_server_create(&vu.server, &o), 0);
 
