@@ -71,6 +71,8 @@ static const int common[] = {
 	SCMP_SYS(dup3),
 	SCMP_SYS(eventfd2),
 	SCMP_SYS(accept4),
+	SCMP_SYS(getsockname),
+	SCMP_SYS(getpeername),
 	SCMP_SYS(recvmsg),
 	SCMP_SYS(sendmsg),
 	SCMP_SYS(recvfrom),
@@ -130,9 +132,9 @@ static const u32 ioctls[] = { TUNGETIFF,  TUNSETOFFLOAD, TUNSETQUEUE,
 			      BLKDISCARD, BLKZEROOUT,	 BLKGETSIZE64 };
 
 static const int internet[] = {
-	SCMP_SYS(connect),    SCMP_SYS(bind),	     SCMP_SYS(listen),	    SCMP_SYS(accept),
-	SCMP_SYS(getsockopt), SCMP_SYS(getsockname), SCMP_SYS(getpeername), SCMP_SYS(setsockopt),
-	SCMP_SYS(socket),     SCMP_SYS(ioctl),	     SCMP_SYS(stat),
+	SCMP_SYS(connect), SCMP_SYS(bind),	 SCMP_SYS(listen),
+	SCMP_SYS(accept),  SCMP_SYS(getsockopt), SCMP_SYS(setsockopt),
+	SCMP_SYS(socket),  SCMP_SYS(ioctl),	 SCMP_SYS(stat),
 };
 
 static int load_library(struct library *l)

@@ -18,7 +18,7 @@
  * back. (o.discards says which rings are such.) Any other ring is not served, and what it has waits.
  *
  * Kick and call are the front end's eventfds. Each takes the place, by dup2(), of the one that the device
- * and its event loop know: the number stays, what is behind it changes. Nothing but an eventfd is taken: a
+ * and its event loop know: the number stays, what is behind it changes. Files and sockets are not taken: a
  * socket, say, might be the front end's own end of the connection, which then would never be seen to end.
  * They do not block; but the front end may change that at any time. So only the queues' threads write to them,
  * which loop_call() frees from such a write; the main loop, which nobody could free, never does.

@@ -11,9 +11,11 @@
 #include <linux/virtio_config.h>
 #include <linux/virtio_ring.h>
 #include <sched.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -679,10 +681,10 @@ START_TEST(what_else_blocks_is_not_waited_for_either)
 	vu.sock = -1;
 	vu_settle();
 	ck_assert_uint_eq(vu.gone, 1);
+	vu_end();
 	close(fd);
 	close(pair[0]);
 	close(pair[1]);
-	vu_end();
 	loop_stop(vu_io_loop);
 	loop_destroy(vu_io_loop);
 }
@@ -699,6 +701,31 @@ START_TEST(a_front_end_that_gives_its_own_socket_for_an_eventfd_is_seen_to_leave
 	ck_assert_uint_eq(vu.gone, 1);
 	vu_connect();
 	vu_alive();
+	vu_end();
+}
+
+START_TEST(nor_is_its_own_socket_taken_for_a_channel_to_it)
+{
+	vu_begin(vu_rng, false);
+	vu_features(~0ULL);
+	vu_send(VHOST_USER_SET_BACKEND_REQ_FD, 0, NULL, 0, &vu.sock, 1);
+	vu_closed("this connection's own end");
+	vu_end();
+}
+
+/* vu_end() sees that it is not there any more. */
+START_TEST(a_record_that_there_is_no_room_for_leaves_no_descriptor)
+{
+	const struct vhost_user_inflight i = { .nqueues = 1, .queue_size = VU_SIZE };
+	const struct rlimit none = { 0, RLIM_INFINITY }, any = { RLIM_INFINITY, RLIM_INFINITY };
+
+	vu_begin(vu_rng, false);
+	vu_features(~0ULL);
+	signal(SIGXFSZ, SIG_IGN);
+	ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &none), 0);
+	vu_send(VHOST_USER_GET_INFLIGHT_FD, 0, &i, sizeof(i), NULL, 0);
+	ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &any), 0);
+	vu_closed("GET_INFLIGHT_FD: File too large");
 	vu_end();
 }
 
@@ -817,6 +844,8 @@ Suite *vhost_user_server_suite(void)
 		bad, a_front_end_that_gives_its_own_socket_for_an_eventfd_is_seen_to_leave, 0, 3);
 	tcase_add_loop_test(bad, a_front_end_whose_call_blocks_harms_itself_alone, 0, 2);
 	tcase_add_test(bad, what_else_blocks_is_not_waited_for_either);
+	tcase_add_test(bad, nor_is_its_own_socket_taken_for_a_channel_to_it);
+	tcase_add_test(bad, a_record_that_there_is_no_room_for_leaves_no_descriptor);
 	tcase_add_test(bad, what_is_no_message_ends_the_connection);
 	tcase_add_test(bad, the_configuration_has_an_end);
 	tcase_add_loop_test(bad, a_ring_without_a_place_in_the_record_is_refused, 0, 2);
