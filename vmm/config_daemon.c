@@ -12,6 +12,7 @@
 #include <getopt.h>
 #include <limits.h>
 #include <linux/virtio_blk.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -68,12 +69,19 @@ static const char help_text[] =
 	"  --sandbox on|off      once set up, make no system calls but those that serving needs: "
 	"no\n"
 	"                        file is opened and no program run any more (default on)\n"
+	"  --user NAME|UID[:GID] once image or tap and socket are open, become this user, in its\n"
+	"                        group (or GID) alone; the socket is made that user's\n"
 	"  -h, --help            show this text\n"
+	"\n"
+	"Once set up, a device has no capabilities (capabilities(7)), root's none either.\n"
 	"\n"
 	"A comma in a value is written twice. A front end that breaks the protocol, or hands over\n"
 	"memory that can't be, loses its connection, after one line that says why.\n"
 	"\n"
-	"Signals: SIGTERM, SIGINT and SIGHUP end the device, and the socket is removed.\n"
+	"Signals: SIGTERM, SIGINT and SIGHUP end the device, and the socket is removed, if\n"
+	"the user that it has become may do so in that folder; one that remains is replaced by "
+	"the\n"
+	"next device that listens there.\n"
 	"\n"
 	"Exit status: 0 ended by a signal, or with --fd by its front end; 1 the host failed; 2 a\n"
 	"bad option or file: nothing ran.\n"
@@ -93,6 +101,7 @@ enum option_id {
 	OPT_PACKED,
 	OPT_POLL,
 	OPT_SANDBOX,
+	OPT_USER,
 	OPT_COUNT
 };
 
@@ -107,6 +116,7 @@ static const struct option options[] = {
 	[OPT_PACKED] = { "packed", required_argument, NULL, OPTION_BASE + OPT_PACKED },
 	[OPT_POLL] = { "poll", optional_argument, NULL, OPTION_BASE + OPT_POLL },
 	[OPT_SANDBOX] = { "sandbox", required_argument, NULL, OPTION_BASE + OPT_SANDBOX },
+	[OPT_USER] = { "user", required_argument, NULL, OPTION_BASE + OPT_USER },
 	[OPT_COUNT] = { 0 },
 };
 
@@ -294,6 +304,56 @@ static int parse_poll(struct daemon_config *cfg, const char *arg)
 	return 0;
 }
 
+/* The number of a user or group. All ones means "none" to the kernel. */
+static bool parse_id(const char *text, u32 *id)
+{
+	const char *rest;
+	u64 n;
+
+	if (number_parse(text, &n, &rest) || *rest || n >= (u32)-1)
+		return false;
+	*id = n;
+	return true;
+}
+
+static int refuse_user(const char *arg, const char *why)
+{
+	log_err("--user %s: %s", arg, why);
+	return -EINVAL;
+}
+
+/* NAME or UID, and GID if it is another one than that user's own. */
+static int parse_user(struct privileges_user *u, const char *arg)
+{
+	size_t len = strcspn(arg, ":");
+	char name[64];
+	const struct passwd *known;
+
+	if (!len || len >= sizeof(name))
+		return refuse_user(arg, "give a user's name or number, as in --user nobody");
+	memcpy(name, arg, len);
+	name[len] = '\0';
+	u->given = true;
+	if (parse_id(name, &u->uid)) {
+		known = getpwuid(u->uid);
+	} else {
+		known = getpwnam(name);
+		if (!known)
+			return refuse_user(arg, "there is no user of this name; give its number");
+		u->uid = known->pw_uid;
+	}
+	if (arg[len])
+		return parse_id(arg + len + 1, &u->gid)
+			       ? 0
+			       : refuse_user(arg, "give a group's number behind the colon, as in "
+						  "--user 1000:1000");
+	if (!known)
+		return refuse_user(arg, "no user with this number is known: give its group, too, "
+					"as in --user 1000:1000");
+	u->gid = known->pw_gid;
+	return 0;
+}
+
 static int apply(struct daemon_config *cfg, enum option_id id, const char *arg)
 {
 	switch (id) {
@@ -314,6 +374,8 @@ static int apply(struct daemon_config *cfg, enum option_id id, const char *arg)
 		return parse_poll(cfg, arg);
 	case OPT_SANDBOX:
 		return parse_switch("sandbox", arg, &cfg->sandbox);
+	case OPT_USER:
+		return parse_user(&cfg->user, arg);
 	case OPT_COUNT:
 		break;
 	}

@@ -8,6 +8,7 @@
 #include "minivmm/base.h"
 #include "minivmm/peer.h"
 #include "vmm/config.h"
+#include "vmm/privileges.h"
 
 #define DAEMON_CPUS 64 /* as many as there may be threads */
 
@@ -20,6 +21,7 @@ struct daemon_config {
 	u32 queues;	       /* of a network device: pairs */
 	bool packed;
 	bool sandbox;
+	struct privileges_user user;
 	bool poll;
 	u32 poll_cpu[DAEMON_CPUS]; /* of the queues' threads, in turn; npoll_cpus 0: any */
 	u32 npoll_cpus;

@@ -10,19 +10,27 @@
  * With something to look at, epoll_wait() does not wait, and is asked only after some rounds of looking: it
  * costs as much as a dozen of frames.
  *
+ * A thread of ours that does not answer a call may be held up in a system call, such as the write to an eventfd
+ * that another process has made block: a signal from time to time ends that with EINTR.
+ *
  * Threads: `lock` guards the fields below it; the batch belongs to the loop's thread.
  */
 #include "minivmm/loop.h"
 
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
-#define BATCH  32
-#define ROUNDS 32 /* of looking, between two looks at the descriptors */
+#define NUDGE	 (SIGRTMIN + 1) /* vcpu.c has the one before */
+#define NUDGE_NS 200000000L
+
+#define BATCH	 32
+#define ROUNDS	 32 /* of looking, between two looks at the descriptors */
 
 struct call {
 	void (*fn)(void *arg);
@@ -38,7 +46,8 @@ struct loop {
 	int nbatch;
 	struct loop_poll *polls;     /* what there is to look at, */
 	struct loop_poll *poll_next; /* and what comes after the one in hand */
-	pthread_t started;	     /* the thread that loop_start() made */
+	pthread_t started;	     /* the thread that loop_start() made, */
+	bool own_thread;	     /* if it has */
 
 	pthread_mutex_t lock;
 	pthread_cond_t done; /* some call is done, the loop runs, or nobody acts for it */
@@ -90,12 +99,16 @@ static void wake_ready(struct loop_fd *lf, u32 events)
 int loop_create(struct loop **out)
 {
 	struct loop *l = calloc(1, sizeof(*l));
+	pthread_condattr_t monotonic;
 	int err;
 
 	if (!l)
 		return -ENOMEM;
 	pthread_mutex_init(&l->lock, NULL);
-	pthread_cond_init(&l->done, NULL);
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&l->done, &monotonic);
+	pthread_condattr_destroy(&monotonic);
 	l->wake = (struct loop_fd){ .fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
 				    .ready = wake_ready };
 	l->epfd = epoll_create1(EPOLL_CLOEXEC);
@@ -197,15 +210,24 @@ static void *loop_thread(void *arg)
 	return NULL;
 }
 
+static void nudged(int sig)
+{
+	(void)sig; /* it has done its work */
+}
+
 int loop_start(struct loop *l, const char *name)
 {
+	const struct sigaction sa = { .sa_handler = nudged }; /* without SA_RESTART */
 	int err;
 
+	if (sigaction(NUDGE, &sa, NULL) < 0)
+		return -errno;
 	l->begun = false;
 	err = pthread_create(&l->started, NULL, loop_thread, l);
 	if (err)
 		return -err;
 	pthread_setname_np(l->started, name);
+	l->own_thread = true;
 	/* From now on a loop_call() must find it running. */
 	pthread_mutex_lock(&l->lock);
 	while (!l->begun)
@@ -226,6 +248,7 @@ void loop_stop(struct loop *l)
 {
 	loop_quit(l);
 	pthread_join(l->started, NULL);
+	l->own_thread = false;
 }
 
 int loop_add(struct loop *l, struct loop_fd *lf, u32 events)
@@ -268,6 +291,22 @@ static void call_in_place(struct loop *l, void (*fn)(void *arg), void *arg)
 	pthread_cond_broadcast(&l->done);
 }
 
+/* The lock is held, and the loop runs until the call is done. */
+static void wait_for(struct loop *l, const struct call *c)
+{
+	struct timespec until;
+
+	while (!c->done) {
+		clock_gettime(CLOCK_MONOTONIC, &until);
+		until.tv_nsec += NUDGE_NS;
+		until.tv_sec += until.tv_nsec / 1000000000;
+		until.tv_nsec %= 1000000000;
+		if (pthread_cond_timedwait(&l->done, &l->lock, &until) == ETIMEDOUT && !c->done &&
+		    l->own_thread)
+			pthread_kill(l->thread, NUDGE);
+	}
+}
+
 void loop_call(struct loop *l, void (*fn)(void *arg), void *arg)
 {
 	struct call c = { .fn = fn, .arg = arg };
@@ -284,8 +323,7 @@ void loop_call(struct loop *l, void (*fn)(void *arg), void *arg)
 		c.next = l->calls;
 		l->calls = &c;
 		wake_up(l);
-		while (!c.done)
-			pthread_cond_wait(&l->done, &l->lock);
+		wait_for(l, &c);
 	} else {
 		call_in_place(l, fn, arg);
 	}

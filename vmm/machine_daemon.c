@@ -8,6 +8,10 @@
  * How it works: the device is the same that a VM has, and so is the engine that serves its queues. What is
  * a transport there is the server here, and guest memory comes from the front end.
  *
+ * What takes privileges comes first, on the only thread there is: the image or the peer and the socket are
+ * opened. Then the privileges go (privileges.c), the threads and the device are made, and at last nothing
+ * but serving is allowed any more (sandbox.c).
+ *
  * Threads: the main loop runs on the calling thread.
  */
 #include "vmm/machine_daemon.h"
@@ -17,9 +21,11 @@
 #include "minivmm/loop.h"
 #include "minivmm/mem.h"
 #include "minivmm/peer.h"
+#include "minivmm/unix_socket.h"
 #include "minivmm/vhost_user_server.h"
 #include "minivmm/virtio.h"
 #include "vmm/config_daemon.h"
+#include "vmm/privileges.h"
 #include "vmm/sandbox.h"
 
 #include <errno.h>
@@ -40,15 +46,19 @@
 #define QUEUE_SIZE 1024
 /* A chain may not be longer than the ring, whose size the front end chooses: QEMU has 128 of a disk's. */
 #define SEG_MAX 126
+#define BACKLOG 8
 
 struct daemon {
 	const struct daemon_config *cfg;
 	struct mem mem;
 	struct loop *loop;
 	struct loop **iothread;
-	u32 niothreads;
+	u32 niothreads, nstarted;
 	struct machine_env env;
 	struct loop_fd signals;
+	struct unix_door door;
+	struct image *image; /* until the device has it; */
+	struct peer *peer;   /* likewise */
 	struct virtio_dev *v;
 	struct vhost_user_server *server;
 };
@@ -145,7 +155,8 @@ static int bind_iothreads(struct daemon *d)
 	return 0;
 }
 
-static int start_iothreads(struct daemon *d)
+/* Their loops; no thread runs them yet. */
+static int create_iothreads(struct daemon *d)
 {
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 	u32 n = d->cfg->queues < cpus ? d->cfg->queues : cpus > 0 ? cpus : 1;
@@ -153,30 +164,37 @@ static int start_iothreads(struct daemon *d)
 	d->iothread = calloc(n, sizeof(*d->iothread));
 	if (!d->iothread)
 		return -ENOMEM;
-	while (d->niothreads < n) {
-		struct loop **l = &d->iothread[d->niothreads];
-		char name[16];
-		int err = loop_create(l);
+	for (; d->niothreads < n; d->niothreads++) {
+		int err = loop_create(&d->iothread[d->niothreads]);
 
 		if (err)
 			return err;
-		snprintf(name, sizeof(name), "iothread%u", d->niothreads);
-		err = loop_start(*l, name);
-		if (err) {
-			loop_destroy(*l);
-			return err;
-		}
-		d->niothreads++;
 	}
 	return 0;
 }
 
+static int start_iothreads(struct daemon *d)
+{
+	for (; d->nstarted < d->niothreads; d->nstarted++) {
+		char name[20]; /* of which a thread has 15 */
+		int err;
+
+		snprintf(name, sizeof(name), "iothread%u", d->nstarted);
+		err = loop_start(d->iothread[d->nstarted], name);
+		if (err) {
+			log_err("no thread can be started: %s", strerror(-err));
+			return err;
+		}
+	}
+	return bind_iothreads(d);
+}
+
 /* ---- the device ---- */
 
-static int create_disk(struct daemon *d)
+static int open_image(struct daemon *d)
 {
 	const struct disk_config *cfg = &d->cfg->disk;
-	const struct image_options image = {
+	const struct image_options o = {
 		.path = cfg->file,
 		.readonly = cfg->readonly,
 		.direct = cfg->direct,
@@ -184,21 +202,35 @@ static int create_disk(struct daemon *d)
 		.opened = d->cfg->nfile_fds,
 		.fd = { d->cfg->file_fd[0], d->cfg->nfile_fds > 1 ? (int)d->cfg->file_fd[1] : -1 },
 	};
+	int err = image_open(&d->image, &o);
+
+	if (err) /* it has said why */
+		return err;
+	err = image_reserve(d->image, d->cfg->queues);
+	if (err)
+		log_err("--file %s: it can't be opened for each queue: %s", cfg->file,
+			strerror(-err));
+	return err;
+}
+
+static int create_disk(struct daemon *d)
+{
+	const struct disk_config *cfg = &d->cfg->disk;
 	struct virtio_options o = {
 		.packed = d->cfg->packed,
 		.queues = d->cfg->queues,
 		.queue_size = QUEUE_SIZE,
 	};
 	struct virtio_blk_options blk = {
+		.image = d->image,
 		.writethrough = cfg->writethrough,
 		.discard = cfg->discard,
 		.serial = cfg->serial,
 		.seg_max = SEG_MAX,
 	};
-	int err = image_open(&blk.image, &image);
+	int err;
 
-	if (err) /* it has said why */
-		return err;
+	d->image = NULL;
 	err = virtio_blk_create(&d->v, &d->env, &o, &blk);
 	if (err)
 		log_err("the disk can't be made: %s", strerror(-err));
@@ -249,16 +281,16 @@ static int create_net(struct daemon *d)
 {
 	struct virtio_options o = { .packed = d->cfg->packed, .queue_size = QUEUE_SIZE };
 	struct virtio_net_options net = {
+		.peer = d->peer,
+		.mtu = d->cfg->mtu ? d->cfg->mtu : d->peer->mtu,
 		.npairs = d->cfg->queues,
 		.speed = VIRTIO_NET_UNKNOWN_SPEED,
 		.duplex = 0xff,
 		.rings_only = true,
 	};
-	int err = open_peer(d, &net.peer);
+	int err;
 
-	if (err) /* it has said why */
-		return err;
-	net.mtu = d->cfg->mtu ? d->cfg->mtu : net.peer->mtu;
+	d->peer = NULL;
 	err = virtio_net_create(&d->v, &d->env, &o, &net);
 	if (err)
 		log_err("the network device can't be made: %s", strerror(-err));
@@ -276,10 +308,11 @@ static int create_server(struct daemon *d)
 	bool net = d->cfg->kind == DEVICE_NET;
 	const struct vhost_user_server_options o = {
 		.v = d->v,
-		.path = d->cfg->socket,
+		.listener = d->door.fd,
 		.fd = d->cfg->fd,
 		.nqueues = d->v->nqueues,
 		.unit = net ? 2 : 1,
+		.discards = net ? VHOST_USER_TRANSMITS : 0,
 		.poll = d->cfg->poll,
 		.inflight = !net, /* a frame that is lost is sent again, a request is not */
 		.enabled = net ? queues_enabled : NULL,
@@ -287,10 +320,52 @@ static int create_server(struct daemon *d)
 		.arg = d,
 	};
 
+	d->door.fd = -1;
 	return vhost_user_server_create(&d->server, &o);
 }
 
-/* ---- all of it ---- */
+/* ---- privileges ---- */
+
+static int open_socket(struct daemon *d)
+{
+	int err = d->cfg->socket ? unix_door_open(&d->door, d->cfg->socket, BACKLOG) : 0;
+
+	if (err)
+		log_err("--socket %s: %s%s", d->cfg->socket, strerror(-err), unix_mend(err));
+	return err;
+}
+
+/* What front ends connect to is that user's, and so is the end of a network cable that is made here. */
+static int give_sockets(struct daemon *d)
+{
+	const struct daemon_config *cfg = d->cfg;
+	const struct privileges_user *u = &cfg->user;
+	int err = 0;
+
+	if (!u->given)
+		return 0;
+	if (cfg->socket)
+		err = unix_door_give(&d->door, u->uid, u->gid);
+	if (!err && cfg->kind == DEVICE_NET && cfg->peer == DAEMON_SOCKET && cfg->server &&
+	    lchown(cfg->target, u->uid, u->gid) < 0)
+		err = -errno;
+	if (err)
+		log_err("--user: the socket can't be made that user's: %s%s", strerror(-err),
+			err == -EPERM ? "; only root can" : "");
+	return err;
+}
+
+/* Open all that may take privileges, and give them up. */
+static int open_all(struct daemon *d)
+{
+	int err = d->cfg->kind == DEVICE_NET ? open_peer(d, &d->peer) : open_image(d);
+
+	if (!err)
+		err = open_socket(d);
+	if (!err)
+		err = give_sockets(d);
+	return err ? err : privileges_drop(&d->cfg->user);
+}
 
 static int enter_sandbox(struct daemon *d)
 {
@@ -312,7 +387,7 @@ static int create(struct daemon *d)
 	if (!err)
 		err = vhost_user_guard_memory();
 	if (!err)
-		err = start_iothreads(d);
+		err = create_iothreads(d);
 	if (err) {
 		log_err("the device can't be made: %s", strerror(-err));
 		return err;
@@ -323,7 +398,9 @@ static int create(struct daemon *d)
 		.io_loop = d->iothread,
 		.nio_loops = d->niothreads,
 	};
-	err = bind_iothreads(d);
+	err = open_all(d);
+	if (!err)
+		err = start_iothreads(d);
 	if (!err)
 		err = d->cfg->kind == DEVICE_NET ? create_net(d) : create_disk(d);
 	if (!err)
@@ -331,17 +408,27 @@ static int create(struct daemon *d)
 	return err ? err : enter_sandbox(d);
 }
 
+static void remove_socket(struct daemon *d)
+{
+	int err = unix_door_close(&d->door);
+
+	if (err)
+		log_warn("--socket %s: it remains, since we may not remove it any more: %s",
+			 d->cfg->socket, strerror(-err));
+}
+
 static void destroy(struct daemon *d)
 {
 	vhost_user_server_destroy(d->server);
+	remove_socket(d);
 	if (d->v)
 		virtio_destroy(d->v);
-	while (d->niothreads) {
-		struct loop *l = d->iothread[--d->niothreads];
-
-		loop_stop(l);
-		loop_destroy(l);
-	}
+	image_close(d->image);
+	peer_destroy(d->peer);
+	while (d->nstarted)
+		loop_stop(d->iothread[--d->nstarted]);
+	while (d->niothreads)
+		loop_destroy(d->iothread[--d->niothreads]);
 	free(d->iothread);
 	mem_destroy(&d->mem);
 	if (d->signals.fd >= 0) {
@@ -353,7 +440,7 @@ static void destroy(struct daemon *d)
 
 int daemon_run(const struct daemon_config *cfg)
 {
-	struct daemon d = { .cfg = cfg, .signals.fd = -1 };
+	struct daemon d = { .cfg = cfg, .signals.fd = -1, .door = { .fd = -1, .folder = -1 } };
 	int err;
 
 	mem_init(&d.mem);

@@ -7,6 +7,8 @@
 #include "minivmm/unix_socket.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -88,6 +90,77 @@ int unix_listen(const struct sockaddr_un *addr, int backlog)
 int unix_listen_private(const struct sockaddr_un *addr, int backlog)
 {
 	return listen_with(addr, backlog, 0600);
+}
+
+/* Open the folder of `path`, and find where in it the name begins. */
+static int open_folder(const char *path, const char **name)
+{
+	const char *slash = strrchr(path, '/');
+	char folder[sizeof(((struct sockaddr_un *)0)->sun_path)] = ".";
+	int fd;
+
+	*name = slash ? slash + 1 : path;
+	if (slash) /* the root folder is its own slash */
+		snprintf(folder, sizeof(folder), "%.*s", slash == path ? 1 : (int)(slash - path),
+			 path);
+	fd = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+/* Is the file there, and the one that was made? Notes which it is at first. Returns 1, 0, or -errno: nobody
+ * tells us. */
+static int find_file(struct unix_door *d, bool first)
+{
+	struct stat st;
+
+	if (fstatat(d->folder, d->name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return errno == ENOENT ? 0 : -errno;
+	if (first) {
+		d->dev = st.st_dev;
+		d->ino = st.st_ino;
+	}
+	return S_ISSOCK(st.st_mode) && st.st_dev == d->dev && st.st_ino == d->ino;
+}
+
+int unix_door_open(struct unix_door *d, const char *path, int backlog)
+{
+	struct sockaddr_un addr;
+	const char *name;
+	int err = *path ? unix_address(&addr, path) : -ENOENT;
+
+	*d = (struct unix_door){ .fd = -1, .folder = -1 };
+	if (err)
+		return err;
+	d->folder = open_folder(path, &name);
+	if (d->folder < 0)
+		return d->folder;
+	strcpy(d->name, name);
+	err = d->fd = unix_listen(&addr, backlog);
+	if (err >= 0)
+		err = find_file(d, true);
+	err = err > 0 ? 0 : err ? err : -ENOENT;
+	if (err)
+		unix_door_close(d);
+	return err;
+}
+
+int unix_door_give(const struct unix_door *d, uid_t uid, gid_t gid)
+{
+	return fchownat(d->folder, d->name, uid, gid, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
+}
+
+int unix_door_close(struct unix_door *d)
+{
+	int err = d->folder >= 0 && d->ino ? find_file(d, false) : 0;
+
+	if (err > 0)
+		err = unlinkat(d->folder, d->name, 0) < 0 ? -errno : 0;
+	if (d->fd >= 0)
+		close(d->fd);
+	if (d->folder >= 0)
+		close(d->folder);
+	*d = (struct unix_door){ .fd = -1, .folder = -1 };
+	return err;
 }
 
 const char *unix_mend(int err)

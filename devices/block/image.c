@@ -341,6 +341,9 @@ void image_close(struct image *img)
 		return;
 	if (img->zeroes)
 		munmap(img->zeroes, IMAGE_ZEROES_LEN);
+	while (img->nspare)
+		close(img->spare[--img->nspare]);
+	free(img->spare);
 	if (img->fd_cached >= 0 && img->fd_cached != img->fd)
 		close(img->fd_cached);
 	if (img->fd >= 0)
@@ -375,16 +378,45 @@ u32 image_discard_granularity(const struct image *img)
 	return img->discard_granularity;
 }
 
-int image_sync_open(struct image_queue *q)
+/* The image once more: an open file of its own. Returns it or -errno. */
+static int open_again(const struct image *img)
 {
 	char path[32];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", img->fd);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+int image_reserve(struct image *img, u32 nqueues)
+{
+	u32 n = nqueues * 2; /* a queue may have two engines */
+
+	if (img->readonly)
+		return 0;
+	img->spare = calloc(n, sizeof(*img->spare));
+	if (!img->spare)
+		return -ENOMEM;
+	for (; img->nspare < n; img->nspare++) {
+		int fd = open_again(img);
+
+		if (fd < 0)
+			return fd;
+		img->spare[img->nspare] = fd;
+	}
+	return 0;
+}
+
+int image_sync_open(struct image_queue *q)
+{
+	struct image *img = q->img;
 
 	q->sync_fd = -1;
-	if (q->img->readonly)
+	if (img->readonly)
 		return 0;
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", q->img->fd);
-	q->sync_fd = open(path, O_RDWR | O_CLOEXEC);
-	return q->sync_fd < 0 ? -errno : 0;
+	q->sync_fd = img->nspare ? img->spare[--img->nspare] : open_again(img);
+	return q->sync_fd < 0 ? q->sync_fd : 0;
 }
 
 int image_queue_create(struct image_queue **out, struct image *img, struct loop *loop,

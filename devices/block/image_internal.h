@@ -48,6 +48,10 @@ struct image {
 	void *zeroes; /* IMAGE_ZEROES_LEN, mapped read-only */
 	struct iovec zeroes_iov[IMAGE_ZEROES_IOV];
 
+	/* Opened in advance, for queues to come: whoever makes those. */
+	int *spare;
+	u32 nspare;
+
 	/* Any thread. */
 	atomic_int flush_err; /* -errno of the first flush that failed: all later ones fail, too */
 	atomic_bool no_punch, no_zero_range; /* the file system can't */

@@ -32,6 +32,7 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -57,20 +58,48 @@ struct uring {
 	bool turning;
 };
 
+/* A ring that does not begin before ring_begin(). */
 static int ring_init(struct io_uring *ring)
 {
-	int err = io_uring_queue_init(SQ_ENTRIES, ring, RING_FLAGS);
+	unsigned int flags = IORING_SETUP_R_DISABLED; /* Linux 5.10 */
+	int err = io_uring_queue_init(SQ_ENTRIES, ring, flags | RING_FLAGS);
 
-	return err == -EINVAL ? io_uring_queue_init(SQ_ENTRIES, ring, 0) : err;
+	return err == -EINVAL ? io_uring_queue_init(SQ_ENTRIES, ring, flags) : err;
+}
+
+/* Not all liburings of these days have a function for each request. */
+static int ring_register(struct io_uring *ring, u32 request, const void *arg, u32 n)
+{
+	return syscall(SYS_io_uring_register, ring->ring_fd, request, arg, n) < 0 ? -errno : 0;
+}
+
+/*
+ * Let the ring do what fill_sqe() asks for, and nothing else: what a ring does goes past a seccomp filter,
+ * and a ring can open files and sockets.
+ */
+static int ring_begin(struct io_uring *ring)
+{
+	struct io_uring_restriction only[] = {
+		{ .opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED, .sqe_flags = IOSQE_ASYNC },
+		{ .opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_READV },
+		{ .opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_WRITEV },
+		{ .opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_FSYNC },
+		{ .opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_FALLOCATE },
+	};
+	int err = ring_register(ring, IORING_REGISTER_RESTRICTIONS, only, ARRAY_SIZE(only));
+
+	return err ? err : ring_register(ring, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
 }
 
 int image_uring_probe(void)
 {
 	struct io_uring ring;
-	int err = io_uring_queue_init(1, &ring, 0);
+	int err = ring_init(&ring);
 
-	if (!err)
-		io_uring_queue_exit(&ring);
+	if (err)
+		return err;
+	err = ring_begin(&ring);
+	io_uring_queue_exit(&ring);
 	return err;
 }
 
@@ -318,6 +347,8 @@ int image_uring_create(struct image_queue **out, const struct image_queue *commo
 		u->have_ring = true;
 		err = io_uring_register_eventfd(&u->ring, u->event.fd);
 	}
+	if (!err)
+		err = ring_begin(&u->ring);
 	if (!err && u->q.img->blkdev)
 		err = image_threads_create(&u->pool, common);
 	if (err) { /* on the loop's thread: it may run, and have events in hand */

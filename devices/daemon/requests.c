@@ -14,11 +14,11 @@
 #include "devices/daemon/server.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/vhost_types.h>
 #include <linux/virtio_config.h>
 #include <string.h>
-#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #define PF(name) (1ULL << VHOST_USER_PROTOCOL_F_##name)
@@ -378,15 +378,24 @@ static int set_config(struct server *s, struct vhost_user_msg *m)
 	return err;
 }
 
+/* Is `fd` the front end's end of a connection to us? As long as we had that open nobody would see it end. One
+ * of a socket pair has no name; but then no other front end waits for that. */
+static bool is_other_end(const struct server *s, int fd)
+{
+	struct sockaddr_un ours = { 0 }, peer = { 0 };
+	socklen_t len = sizeof(ours), peer_len = sizeof(peer);
+
+	return getsockname(s->client.fd, (struct sockaddr *)&ours, &len) == 0 &&
+	       getpeername(fd, (struct sockaddr *)&peer, &peer_len) == 0 &&
+	       len > sizeof(ours.sun_family) && len == peer_len && memcmp(&ours, &peer, len) == 0;
+}
+
 static int set_backend_req_fd(struct server *s, struct vhost_user_msg *m)
 {
-	int err;
-
 	if (m->nfds != 1)
 		return server_refuse(s, -EINVAL, "%u descriptors", m->nfds);
-	err = fd_nonblocking(m->fd[0]);
-	if (err)
-		return server_refuse(s, err, "the descriptor: %s", strerror(-err));
+	if (is_other_end(s, m->fd[0]))
+		return server_refuse(s, -EINVAL, "the descriptor is this connection's own end");
 	if (s->back >= 0)
 		close(s->back);
 	s->back = m->fd[0];
@@ -398,11 +407,13 @@ static int set_backend_req_fd(struct server *s, struct vhost_user_msg *m)
 
 static int get_inflight_fd(struct server *s, struct vhost_user_msg *m)
 {
-	int err = inflight_make(s, &m->inflight, &m->fd[0]); /* closed once it is sent */
+	int err, fd = -1;
 
+	err = inflight_make(s, &m->inflight, &fd);
+	if (fd >= 0)
+		m->fd[m->nfds++] = fd; /* closed once it is sent, or is not to be */
 	if (err)
 		return err;
-	m->nfds = 1;
 	m->hdr.size = sizeof(m->inflight);
 	return 1;
 }
@@ -441,7 +452,7 @@ static int set_log_fd(struct server *s, struct vhost_user_msg *m)
 	if (m->nfds && !ring_is_eventfd(m->fd[0]))
 		return server_refuse(s, -EINVAL, "the descriptor is no eventfd");
 	if (m->nfds)
-		fcntl(m->fd[0], F_SETFL, O_NONBLOCK);
+		fd_nonblocking(m->fd[0]);
 	rings_hold(s);
 	log_set_fd(s, m->nfds ? m->fd[0] : -1);
 	m->fd[0] = -1; /* ours */

@@ -8,18 +8,20 @@
  *	  ^                             │  ^────── SET_VRING_ENABLE 0 ──────┘
  *	  └────── GET_VRING_BASE ───────┘
  *
- * A ring is served (`running`) while it is started and enabled and its size, its addresses and the features
+ * A ring is served (`running`) while it is started and enabled, and its size, its addresses and the features
  * are known. Whatever a message changes, rings_update() then starts and stops what that makes necessary; a
  * change under a ring that runs is made between a stop and a start, each of which keeps the position. So
  * the driver notices nothing.
  *
- * A ring that is started and not enabled is not served: what it has waits. (The specification has the
- * frames of a disabled transmit queue thrown away instead; a driver that has been told not to use a queue
- * sees no difference.)
+ * A ring that is started and disabled is to be processed "without causing any side effects": a transmit queue's
+ * frames are thrown away, so that a driver that has them there when the queue is switched off gets its buffers
+ * back. (o.discards says which rings are such.) Any other ring is not served, and what it has waits.
  *
  * Kick and call are the front end's eventfds. Each takes the place, by dup2(), of the one that the device
- * and its event loop know: the number stays, what is behind it changes. Nothing but an eventfd is taken: a
+ * and its event loop know: the number stays, what is behind it changes. Files and sockets are not taken: a
  * socket, say, might be the front end's own end of the connection, which then would never be seen to end.
+ * They do not block; but the front end may change that at any time. So only the queues' threads write to them,
+ * which loop_call() frees from such a write; the main loop, which nobody could free, never does.
  *
  * Where a ring stands: SET_VRING_BASE says what is available next. What has been used is read from the ring
  * itself (split), or is in the other half (packed). They differ only if a back end before us has died with
@@ -69,7 +71,7 @@ static int replace(int place, int fd)
 	if (fd >= 0 && !ring_is_eventfd(fd))
 		return -EINVAL;
 	if (fd >= 0)
-		err = fd_nonblocking(fd); /* a full one must not stop us */
+		err = fd_nonblocking(fd);
 	else if ((own = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) < 0)
 		err = -errno;
 	if (err)
@@ -85,14 +87,34 @@ int ring_set_kick(struct ring *r, int fd)
 	return replace(r->q->kickfd, fd); /* it does not run: nobody watches */
 }
 
+static void raise_call(void *arg)
+{
+	struct ring *r = arg;
+
+	irq_raise(&r->call);
+}
+
 int ring_set_call(struct ring *r, int fd)
 {
 	int err = replace(irq_fd(&r->call), fd);
 
 	/* A call just before went to the one that was there. One too many is harmless. */
 	if (!err && fd >= 0 && r->running)
-		irq_raise(&r->call);
+		loop_call(r->q->loop, raise_call, r);
 	return err;
+}
+
+static void signal_error(void *arg)
+{
+	const struct ring *r = arg;
+
+	eventfd_write(r->errfd, 1);
+}
+
+void ring_error(struct ring *r)
+{
+	if (r->errfd >= 0)
+		loop_call(r->q->loop, signal_error, r);
 }
 
 /* ---- the device ---- */
@@ -157,6 +179,12 @@ static int find_used(struct ring *r, const struct vq_cfg *cfg)
 	return 0;
 }
 
+/* Is it to be emptied, and nothing else? */
+static bool ring_discards(const struct ring *r)
+{
+	return !r->enabled && r->s->o.discards >> r->q->index & 1;
+}
+
 static int ring_start(struct ring *r)
 {
 	struct server *s = r->s;
@@ -185,6 +213,7 @@ static int ring_start(struct ring *r)
 	if (err)
 		return err;
 	cfg.inflight = inflight_of(r);
+	r->q->discard = ring_discards(r);
 	err = inproc_path.ops->start(&inproc_path, r->q, &cfg, r->pos);
 	if (err)
 		return server_refuse(s, err, "ring %u: %s", r->q->index,
@@ -205,7 +234,8 @@ void ring_hold(struct ring *r)
 
 static bool ring_wanted(const struct ring *r)
 {
-	return r->started && r->enabled && r->placed && r->s->features_given && r->s->nregions;
+	return r->started && (r->enabled || ring_discards(r)) && r->placed &&
+	       r->s->features_given && r->s->nregions;
 }
 
 /* How many rings from the first on are enabled: the device spreads over those. */
@@ -223,8 +253,10 @@ int rings_update(struct server *s)
 	int err = 0;
 
 	for (u32 i = 0; i < s->o.nqueues; i++) {
-		if (!ring_wanted(&s->ring[i]))
-			ring_hold(&s->ring[i]);
+		struct ring *r = &s->ring[i];
+
+		if (!ring_wanted(r) || r->q->discard != ring_discards(r))
+			ring_hold(r);
 	}
 	for (u32 i = 0; i < s->o.nqueues && !err; i++) {
 		struct ring *r = &s->ring[i];

@@ -19,7 +19,6 @@
  */
 #include "devices/daemon/server.h"
 #include "minivmm/log.h"
-#include "minivmm/unix_socket.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -29,12 +28,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #define MESSAGE_MS 1000
-#define BACKLOG	   8
 
 struct vhost_user_server {
 	struct server s;
@@ -171,14 +168,13 @@ static void config_changed(struct irq *irq)
 					     .flags = VHOST_USER_VERSION } };
 
 	if (virtio_status_read(s->v) & VIRTIO_CONFIG_S_NEEDS_RESET) {
-		for (u32 i = 0; i < s->o.nqueues; i++) {
-			if (s->ring[i].errfd >= 0)
-				eventfd_write(s->ring[i].errfd, 1);
-		}
+		for (u32 i = 0; i < s->o.nqueues; i++)
+			ring_error(&s->ring[i]);
 	}
 	if (s->back < 0 || !(s->protocol & 1ULL << VHOST_USER_PROTOCOL_F_CONFIG))
 		return;
-	if (vhost_user_send(s->back, &m)) {
+	/* Whether the socket blocks is the front end's to say. */
+	if (send(s->back, &m.hdr, sizeof(m.hdr), MSG_DONTWAIT | MSG_NOSIGNAL) != sizeof(m.hdr)) {
 		log_warn("vhost-user: the front end does not read our requests: no more are made");
 		close(s->back);
 		s->back = -1;
@@ -186,25 +182,6 @@ static void config_changed(struct irq *irq)
 }
 
 /* ---- making and freeing ---- */
-
-static int open_socket(struct server *s)
-{
-	int err;
-
-	if (!s->o.path)
-		return 0;
-	err = unix_address(&s->addr, s->o.path);
-	if (!err) {
-		err = unix_listen(&s->addr, BACKLOG);
-		if (err >= 0) {
-			s->listen.fd = err;
-			err = 0;
-		}
-	}
-	if (err)
-		log_err("--socket %s: %s%s", s->o.path, strerror(-err), unix_mend(err));
-	return err;
-}
 
 static int create(struct server *s)
 {
@@ -221,10 +198,7 @@ static int create(struct server *s)
 		return err;
 	}
 	virtio_attach(s->v, &s->config_irq);
-	err = open_socket(s);
-	if (err)
-		return err;
-	if (s->o.path) {
+	if (s->listen.fd >= 0) {
 		err = loop_add(s->loop, &s->listen, EPOLLIN);
 	} else {
 		fd_nonblocking(s->o.fd);
@@ -242,17 +216,21 @@ int vhost_user_server_create(struct vhost_user_server **out,
 	struct server *s = &vs->s;
 	int err;
 
-	if (!vs)
+	if (!vs) {
+		close(o->listener < 0 ? o->fd : o->listener);
 		return -ENOMEM;
+	}
 	s->o = *o;
 	s->v = o->v;
 	s->mem = o->v->env->mem;
 	s->loop = o->v->env->loop;
-	s->listen = (struct loop_fd){ .fd = -1, .ready = listen_ready };
+	s->listen = (struct loop_fd){ .fd = o->listener, .ready = listen_ready };
 	s->client = (struct loop_fd){ .fd = -1, .ready = client_ready };
 	s->back = s->logfd = -1;
 	err = create(s);
 	if (err) {
+		if (o->listener < 0 && s->client.fd < 0)
+			close(o->fd); /* it has not come so far */
 		vhost_user_server_destroy(vs);
 		return err;
 	}
@@ -271,7 +249,6 @@ void vhost_user_server_destroy(struct vhost_user_server *vs)
 		disconnect(s);
 	if (s->listen.fd >= 0) {
 		loop_del(s->loop, &s->listen);
-		unlink(s->addr.sun_path);
 		close(s->listen.fd);
 	}
 	rings_destroy(s);

@@ -25,8 +25,6 @@
 #include "minivmm/vhost_user_server.h"
 #include "minivmm/virtio.h"
 
-#include <sys/un.h>
-
 /* As the front end has set it up. */
 struct ring {
 	struct server *s;
@@ -55,7 +53,6 @@ struct server {
 	struct virtio_dev *v;
 	struct mem *mem;
 	struct loop *loop;
-	struct sockaddr_un addr;
 	struct loop_fd listen; /* -1: there is no further front end */
 	struct irqchip *irqchip;
 	struct irq config_irq;
@@ -117,6 +114,9 @@ int fd_nonblocking(int fd);
  * none) or -errno. */
 int ring_set_kick(struct ring *r, int fd);
 int ring_set_call(struct ring *r, int fd);
+
+/* Tell the front end that the ring is in error, if it wants to know. */
+void ring_error(struct ring *r);
 
 /* Have the device reset. No ring runs. */
 void device_reset(struct server *s);

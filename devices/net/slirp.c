@@ -120,9 +120,23 @@ static void user_want(struct peer_queue *q, u32 what)
 	u->events = events;
 }
 
+static void *user_thread(void *arg);
+
+/* The thread begins with the device: who opens us may still have privileges to give up. */
 static int user_attach(struct peer_queue *q)
 {
-	(void)q;
+	struct user *u = user_of(q->peer);
+	int err;
+
+	if (u->started)
+		return 0;
+	err = -pthread_create(&u->thread, NULL, user_thread, u);
+	if (err) {
+		log_err("user networking: %s", strerror(-err));
+		return err;
+	}
+	u->started = true;
+	pthread_setname_np(u->thread, "user-net");
 	return 0;
 }
 
@@ -456,16 +470,7 @@ static int user_start(struct user *u, const struct peer_user_options *o)
 		err = add_forward(u, o->hostfwd[i]);
 	if (err)
 		return err;
-	if (add_fd(u, -1, 0) < 0)
-		return -ENOMEM;
-	err = -pthread_create(&u->thread, NULL, user_thread, u);
-	if (err) {
-		log_err("user networking: %s", strerror(-err));
-		return err;
-	}
-	u->started = true;
-	pthread_setname_np(u->thread, "user-net");
-	return 0;
+	return add_fd(u, -1, 0) < 0 ? -ENOMEM : 0;
 }
 
 static void user_destroy(struct peer *p)

@@ -133,7 +133,7 @@ static int send_chain(struct net_pair *p, const struct vq_chain *c)
 	if (c->out_len < PEER_HDR_LEN)
 		return -EPROTO;
 	take_front(iov, &first, &h.hdr, PEER_HDR_LEN);
-	if (!check_frame(p, &h, len))
+	if (tx->q->discard || !check_frame(p, &h, len))
 		goto drop;
 	if (p->net->antispoof) {
 		take_front(iov, &first, h.eth, NET_ETH_LEN);

@@ -24,6 +24,7 @@
 #include "devices/virtio/vq_internal.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -289,7 +290,10 @@ bool vq_publish(struct vq *q)
 		vq_count(&q->stats.no_calls, 1);
 		return false;
 	}
-	eventfd_write(q->callfd, 1); /* can't fail but if a call is waiting already */
+	/* EAGAIN: a call is waiting already. EINTR: who has the eventfd, too, has made it block, and we are
+	 * wanted elsewhere (loop_call()). He has called himself off. */
+	if (eventfd_write(q->callfd, 1) < 0 && errno == EINTR)
+		q->callfd = -1;
 	vq_count(&q->stats.calls, 1);
 	return true;
 }

@@ -15,6 +15,7 @@
 #include "minivmm/mem_log.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -107,7 +108,8 @@ void vq_log_ring(struct vq *q)
 		if (q->cfg.packed) /* used descriptors take the places of available ones */
 			mark(q, q->cfg.desc, len[0]);
 	}
-	if (q->marks->fresh && q->cfg.logfd >= 0)
-		eventfd_write(q->cfg.logfd, 1);
+	if (q->marks->fresh && q->cfg.logfd >= 0 && eventfd_write(q->cfg.logfd, 1) < 0 &&
+	    errno == EINTR) /* as of a call, see vq_publish() */
+		q->cfg.logfd = -1;
 	q->marks->fresh = false;
 }

@@ -83,6 +83,10 @@ u32 image_block_size(const struct image *img); /* the unit it can be accessed in
 /* The unit of discard and write-zeroes in bytes; 0: the file system can't discard. */
 u32 image_discard_granularity(const struct image *img);
 
+/* Open what so many queues to come need beside, while we may: for who gives up privileges before there are
+ * any. Returns 0 or -errno. */
+int image_reserve(struct image *img, u32 nqueues);
+
 /* Returns 0 or -errno. `batch_done` runs on the loop's thread after each batch of done()s: the moment
  * to publish. May be NULL. */
 int image_queue_create(struct image_queue **out, struct image *img, struct loop *loop,

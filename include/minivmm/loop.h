@@ -94,7 +94,8 @@ static inline void loop_relax(void)
 /*
  * Run fn(arg) on the loop's thread and return when it is done. Any thread. On the loop's own thread
  * it is a plain call; while the loop does not run, too, one thread's at a time, and the loop does not
- * begin to run before it is done.
+ * begin to run before it is done. A thread of loop_start()'s that does not come for a while is signalled, so that
+ * a system call which blocks ends with EINTR: who gets that should not simply try again.
  */
 void loop_call(struct loop *l, void (*fn)(void *arg), void *arg);
 

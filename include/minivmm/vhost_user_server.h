@@ -23,11 +23,12 @@ struct vhost_user_server;
 
 struct vhost_user_server_options {
 	struct virtio_dev *v; /* without a transport; the caller's, and outlives the server */
-	const char *path;     /* of the socket, which is removed at the end; NULL: `fd` */
-	int fd;	       /* a connected socket, the server's from now on; no other front end comes */
-	u32 nqueues;   /* the front end's, the first of the device's */
-	u32 unit;      /* so many queues are one to GET_QUEUE_NUM: 2 for a network device */
-	bool poll;     /* wait for no kick; else so with rings that have no eventfd for it */
+	int listener;	      /* a socket that listens and does not block; -1: `fd` */
+	int fd;		      /* a connected socket; no other front end comes */
+	u32 nqueues;	      /* the front end's, the first of the device's */
+	u32 unit;	      /* so many queues are one to GET_QUEUE_NUM: 2 for a network device */
+	u64 discards; /* rings, by their bits, that are emptied while they are started and disabled */
+	bool poll;    /* wait for no kick; else so with rings that have no eventfd for it */
 	bool inflight; /* keep a record of what is in flight, if the front end holds it */
 	/* The first `n` queues are enabled; told again and again. NULL: nobody wants to know. */
 	void (*enabled)(struct virtio_dev *v, u32 n);
@@ -36,7 +37,10 @@ struct vhost_user_server_options {
 	void *arg;
 };
 
-/* Returns 0, or -errno after one line in the log. */
+/* What a network device discards: 5.1.2, the transmit queues are the odd ones. */
+#define VHOST_USER_TRANSMITS 0xaaaaaaaaaaaaaaaaULL
+
+/* The socket is the server's from now on, also on error. Returns 0, or -errno after one line in the log. */
 int vhost_user_server_create(struct vhost_user_server **out,
 			     const struct vhost_user_server_options *o);
 

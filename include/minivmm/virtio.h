@@ -97,7 +97,8 @@ struct virtio_queue {
 	struct loop *loop;
 	int kickfd;	  /* the driver's kicks: the transport's doorbell writes it */
 	struct irq *call; /* calls the driver; the transport's, from virtio_attach() on */
-	bool polled; /* no kick is waited for; changed by the transport while it does not run */
+	bool polled;  /* no kick is waited for; changed by the transport while it does not run */
+	bool discard; /* a transmit queue's frames go nowhere; changed while it does not run */
 
 	/* Under v->lock: as the driver sets it up. */
 	u16 size;

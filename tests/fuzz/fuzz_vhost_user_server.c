@@ -19,6 +19,7 @@
 #include "minivmm/loop.h"
 #include "minivmm/mem.h"
 #include "minivmm/peer.h"
+#include "minivmm/unix_socket.h"
 #include "minivmm/vhost_user_server.h"
 #include "minivmm/virtio.h"
 #include "tests/fuzz/fuzz.h"
@@ -163,8 +164,8 @@ static void queues_enabled(struct virtio_dev *v, u32 n)
 
 static void create(struct daemon *d, bool blk)
 {
+	struct sockaddr_un addr;
 	struct vhost_user_server_options o = {
-		.path = d->path,
 		.unit = blk ? 1 : 2,
 		.inflight = blk,
 		.enabled = blk ? NULL : queues_enabled,
@@ -186,7 +187,9 @@ static void create(struct daemon *d, bool blk)
 	o.v = d->v;
 	o.nqueues = d->v->nqueues;
 	sprintf(d->path, "/tmp/minivmm-fuzz-%d-%u", getpid(), blk);
-	must(vhost_user_server_create(&d->server, &o) == 0);
+	must(unix_address(&addr, d->path) == 0);
+	o.listener = unix_listen(&addr, 8);
+	must(o.listener >= 0 && vhost_user_server_create(&d->server, &o) == 0);
 	fd = open(d->path, O_PATH | O_CLOEXEC);
 	must(fd >= 0 && unlink(d->path) == 0);
 	sprintf(d->path, "/proc/self/fd/%d", fd);

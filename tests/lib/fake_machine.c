@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <linux/kvm.h>
 #include <stdio.h>
+#include <string.h>
 
 void fake_machine_init(struct fake_machine *f)
 {
@@ -138,6 +139,18 @@ static void fake_set_link(void *m, u32 i, bool up)
 	((struct fake_machine *)m)->link = up;
 }
 
+static int fake_switch_datapath(void *m, u32 i, const char *to, const char *socket,
+				struct control_switch *s, char *why, size_t size)
+{
+	if (i != 1 || socket || strcmp(to, "vhost-net") != 0) {
+		snprintf(why, size, "not to %s", to);
+		return -EINVAL;
+	}
+	((struct fake_machine *)m)->kernel = true;
+	*s = (struct control_switch){ 1500, 500, 20000 };
+	return 0;
+}
+
 const struct control_ops fake_machine_ops = {
 	.running = fake_running,
 	.stop = fake_stop,
@@ -153,4 +166,5 @@ const struct control_ops fake_machine_ops = {
 	.queue = fake_queue,
 	.rx_filter = fake_rx_filter,
 	.set_link = fake_set_link,
+	.switch_datapath = fake_switch_datapath,
 };

@@ -10,8 +10,9 @@
 
 struct fake_machine {
 	bool paused;
-	bool slow; /* a stop does not come about at once */
-	bool link; /* of net0 */
+	bool slow;   /* a stop does not come about at once */
+	bool link;   /* of net0 */
+	bool kernel; /* net0 is at vhost-net */
 	u32 powerdowns, resets, quits, stops, conts;
 	struct device_config device[2];
 };

@@ -29,6 +29,7 @@ int main(void)
 	srunner_add_suite(sr, virtio_suite());
 	srunner_add_suite(sr, vhost_user_server_suite());
 	srunner_add_suite(sr, vhost_user_log_suite());
+	srunner_add_suite(sr, sandbox_suite());
 	srunner_add_suite(sr, virtio_queue_suite());
 	srunner_add_suite(sr, switch_suite());
 	srunner_add_suite(sr, virtio_pci_suite());

@@ -45,6 +45,28 @@ static void teardown(void)
 	daemon_config_free(&cfg);
 }
 
+START_TEST(a_user_has_a_name_or_a_number_and_a_group)
+{
+	good("net --socket s --peer null");
+	ck_assert(!cfg.user.given);
+	good("net --socket s --peer null --user root");
+	ck_assert(cfg.user.given);
+	ck_assert_uint_eq(cfg.user.uid, 0);
+	ck_assert_uint_eq(cfg.user.gid, 0);
+	good("net --socket s --peer null --user root:12");
+	ck_assert_uint_eq(cfg.user.gid, 12);
+	good("net --socket s --peer null --user 123456:7");
+	ck_assert_uint_eq(cfg.user.uid, 123456);
+	ck_assert_uint_eq(cfg.user.gid, 7);
+	bad("net --socket s --peer null --user :1", "give a user's name or number");
+	bad("net --socket s --peer null --user no-such-user-here", "no user of this name");
+	bad("net --socket s --peer null --user 4000000001", "give its group, too");
+	bad("net --socket s --peer null --user 4294967295", "no user of this name");
+	bad("net --socket s --peer null --user root:", "give a group's number");
+	bad("net --socket s --peer null --user root:wheel", "give a group's number");
+	bad("net --socket s --peer null --user root:4294967295", "give a group's number");
+}
+
 START_TEST(a_device_is_net_or_blk)
 {
 	bad("", "give net or blk");
@@ -163,6 +185,7 @@ Suite *config_daemon_suite(void)
 
 	tcase_add_checked_fixture(t, NULL, teardown);
 	tcase_add_test(t, a_device_is_net_or_blk);
+	tcase_add_test(t, a_user_has_a_name_or_a_number_and_a_group);
 	tcase_add_test(t, each_device_has_what_it_needs_and_nothing_else);
 	tcase_add_test(t, the_peer_is_one_there_can_be);
 	tcase_add_test(t, numbers_and_switches_are_checked);

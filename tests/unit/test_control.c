@@ -191,6 +191,27 @@ START_TEST(commands_reach_the_machine)
 	close(fd);
 }
 
+START_TEST(a_device_is_moved_to_another_data_path)
+{
+	int fd = come();
+
+	expect(fd,
+	       "{\"execute\":\"x-minivmm-switch-datapath\",\"arguments\":"
+	       "{\"device\":\"net0\",\"datapath\":\"inproc\"}}",
+	       "{\"class\": \"GenericError\", \"desc\": \"not to inproc\"}");
+	expect(fd,
+	       "{\"execute\":\"x-minivmm-switch-datapath\",\"arguments\":"
+	       "{\"device\":\"net7\",\"datapath\":\"inproc\"}}",
+	       "DeviceNotFound");
+	ck_assert(!m.kernel);
+	expect(fd,
+	       "{\"execute\":\"x-minivmm-switch-datapath\",\"arguments\":"
+	       "{\"device\":\"net0\",\"datapath\":\"vhost-net\"}}",
+	       "\"gap-us\": {\"total\": 22, \"quiesce\": 2, \"hand-over\": 1, \"restart\": 20}");
+	ck_assert(m.kernel);
+	close(fd);
+}
+
 START_TEST(all_queries_are_answered)
 {
 	int fd = come();
@@ -206,7 +227,8 @@ START_TEST(all_queries_are_answered)
 			json_string_value(json_object_get(json_array_get(list, i), "name"));
 		char text[128];
 
-		if (strncmp(name, "query-", 6) != 0 && strncmp(name, "x-minivmm-", 10) != 0)
+		if ((strncmp(name, "query-", 6) != 0 && strncmp(name, "x-minivmm-", 10) != 0) ||
+		    strstr(name, "switch"))
 			continue;
 		snprintf(text, sizeof(text), "{\"execute\":\"%s\"%s}", name,
 			 strcmp(name, "query-stats") == 0 ? ",\"arguments\":{\"target\":\"vcpu\"}"
@@ -442,6 +464,7 @@ Suite *control_suite(void)
 	tcase_add_test(tc, requests_need_no_line_each_and_may_come_in_pieces);
 	tcase_add_test(tc, what_is_no_request_is_refused_and_the_next_one_answered);
 	tcase_add_test(tc, commands_reach_the_machine);
+	tcase_add_test(tc, a_device_is_moved_to_another_data_path);
 	tcase_add_test(tc, all_queries_are_answered);
 	tcase_add_test(tc, statistics_of_kvm_can_be_chosen);
 	tcase_add_test(tc, statistics_of_queues_name_who_counts);

@@ -13,6 +13,7 @@
 #include <liburing.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 /* The loop's thread, as long as requests are in hand. */
@@ -20,6 +21,7 @@ static u32 refusals; /* of the next calls */
 static int refusal;  /* -errno */
 static u32 most;     /* at any time: submitted, and its completion not taken */
 static u32 room;     /* for completions */
+static int ring_fd;
 
 static bool refused(void)
 {
@@ -36,6 +38,7 @@ static void look(struct io_uring *ring)
 	if (submitted - taken > most)
 		most = submitted - taken;
 	room = ring->cq.ring_entries;
+	ring_fd = ring->ring_fd;
 }
 
 int io_uring_submit(struct io_uring *ring)
@@ -176,6 +179,20 @@ START_TEST(what_is_refused_while_others_are_in_flight_follows_them)
 	stop_on_socket(2);
 }
 
+/* A ring without restrictions would tell what it can do. */
+START_TEST(a_ring_can_do_nothing_else)
+{
+	u8 probe[4096] = { 0 }, seen[512];
+
+	NEED_ENGINE(0);
+	image_rig_start();
+	ck_assert_int_eq(io_run(IMAGE_READ, 512, seen, 512), 0);
+	ck_assert_int_eq(syscall(SYS_io_uring_register, ring_fd, IORING_REGISTER_PROBE, probe, 8),
+			 -1);
+	ck_assert_int_eq(errno, EACCES);
+	image_rig_stop();
+}
+
 Suite *image_uring_suite(void)
 {
 	Suite *s = suite_create("image_uring");
@@ -186,6 +203,7 @@ Suite *image_uring_suite(void)
 	tcase_add_loop_test(t, a_drain_tries_again_too, 0, 2);
 	tcase_add_test(t, no_more_is_handed_over_than_completions_have_room);
 	tcase_add_test(t, what_is_refused_while_others_are_in_flight_follows_them);
+	tcase_add_test(t, a_ring_can_do_nothing_else);
 	suite_add_tcase(s, t);
 	return s;
 }

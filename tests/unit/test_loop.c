@@ -498,6 +498,47 @@ START_TEST(destroying_no_loop_is_harmless)
 	loop_destroy(NULL);
 }
 
+static int pipe_fd[2];
+static ssize_t got;
+static _Atomic int got_errno;
+
+/* Nobody will ever write. */
+static void read_for_ever(struct loop_fd *lf, u32 events)
+{
+	char byte;
+
+	(void)events;
+	loop_del(l, lf);
+	got = read(pipe_fd[0], &byte, 1);
+	got_errno = errno;
+}
+
+static void nothing(void *arg)
+{
+	*(bool *)arg = true;
+}
+
+START_TEST(a_call_frees_the_thread_from_a_system_call_that_blocks)
+{
+	struct loop_fd lf = { .fd = eventfd(1, EFD_NONBLOCK | EFD_CLOEXEC),
+			      .ready = read_for_ever };
+	bool called = false;
+
+	ck_assert_int_eq(pipe2(pipe_fd, O_CLOEXEC), 0);
+	ck_assert_int_eq(loop_start(l, "stuck"), 0);
+	ck_assert_int_eq(loop_add(l, &lf, EPOLLIN), 0);
+	while (!got_errno) { /* the first one may come before the event */
+		loop_call(l, nothing, &called);
+		ck_assert(called);
+	}
+	ck_assert_int_eq(got, -1);
+	ck_assert_int_eq(got_errno, EINTR);
+	loop_stop(l);
+	close(lf.fd);
+	close(pipe_fd[0]);
+	close(pipe_fd[1]);
+}
+
 Suite *loop_suite(void)
 {
 	Suite *s = suite_create("loop");
@@ -532,6 +573,7 @@ Suite *loop_suite(void)
 	tcase_add_test(t, calls_of_many_threads_run_one_at_a_time);
 	tcase_add_test(t, calls_from_before_to_after_a_run_run_one_at_a_time);
 	tcase_add_test(t, a_call_while_the_loop_quits_is_not_lost);
+	tcase_add_test(t, a_call_frees_the_thread_from_a_system_call_that_blocks);
 	suite_add_tcase(s, t);
 	return s;
 }

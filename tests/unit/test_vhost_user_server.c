@@ -10,9 +10,12 @@
 #include <linux/virtio_blk.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_ring.h>
+#include <sched.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -108,6 +111,57 @@ START_TEST(a_disabled_ring_waits)
 	ck_assert_uint_eq(answered(), 0);
 	vu_enable(0, true);
 	ck_assert_uint_eq(answered(), 2);
+	vu_end();
+}
+
+/* A frame of zeroes on ring `i`. Does its buffer come back? */
+static bool transmitted(u32 i)
+{
+	const struct ring_buf buf = { VU_DATA, 12 + 60 };
+	u32 len;
+
+	ck_assert_int_ge(ring_add(&vu.ring[i], &buf, 1, 0, false), 0);
+	ring_publish(&vu.ring[i]);
+	eventfd_write(vu.kick, 1);
+	vu_settle();
+	return ring_get(&vu.ring[i], &len) >= 0;
+}
+
+static void expect_frames(u64 frames, u64 dropped)
+{
+	struct virtio_net_stats s;
+
+	virtio_net_stats(vu.v, 1, &s);
+	ck_assert_uint_eq(s.frames, frames);
+	ck_assert_uint_eq(s.dropped, dropped);
+}
+
+START_TEST(a_disabled_transmit_queue_loses_its_frames)
+{
+	const u32 first = _i ? 0x80008000 : 0;
+	struct vhost_user_msg m;
+
+	vu_begin(vu_net, _i);
+	vu_features(~0ULL);
+	vu_memory();
+	vu_ring(0, first);
+	vu_ring(1, first);
+	ck_assert(transmitted(1));
+	expect_frames(0, 1);
+	vu_enable(1, true);
+	ck_assert(transmitted(1));
+	expect_frames(1, 1);
+	vu_enable(1, false);
+	ck_assert(transmitted(1));
+	expect_frames(1, 2);
+	/* A receive queue waits; and a stopped ring is not looked at, whatever it is. */
+	ck_assert(!transmitted(0));
+	vu_state(VHOST_USER_GET_VRING_BASE, 1, 0);
+	vu_reply(&m);
+	ck_assert_uint_eq(m.vring.num & 0xffff, (first & 0xffff) + 3);
+	ck_assert(!transmitted(1));
+	expect_frames(1, 2);
+	vu_alive();
 	vu_end();
 }
 
@@ -557,6 +611,84 @@ START_TEST(descriptors_come_with_the_messages_that_have_some)
 	vu_end();
 }
 
+/* It clears O_NONBLOCK of a full eventfd behind our backs: the queue's thread is in its write to it for ever. */
+START_TEST(a_front_end_whose_call_blocks_harms_itself_alone)
+{
+	u32 len;
+
+	ck_assert_int_eq(loop_create(&vu_io_loop), 0);
+	ck_assert_int_eq(loop_start(vu_io_loop, "queue"), 0);
+	vu_begin(vu_rng, _i);
+	vu_up();
+	vu_alive();
+	vu_signalled(vu.call);
+	ck_assert_int_eq(eventfd_write(vu.call, ~1ULL), 0);
+	ck_assert_int_eq(fcntl(vu.call, F_SETFL, 0), 0);
+	ask(1);
+	while (ring_get(&vu.ring[0], &len) < 0)
+		sched_yield();
+	/* It can be told to stop. Then its driver waits, and nobody calls. */
+	ck_assert_uint_eq((u16)base(), _i ? 0x8001 : 1);
+	vu_fd(VHOST_USER_SET_VRING_KICK, 0, vu.kick);
+	vu_alive();
+	ask(1);
+	while (ring_get(&vu.ring[0], &len) < 0)
+		sched_yield();
+	close(vu.sock);
+	vu_settle();
+	ck_assert_uint_eq(vu.gone, 1);
+
+	/* The next one is served. */
+	ring_driver_free(&vu.ring[0]);
+	vu.ring[0] = (struct ring_driver){ 0 };
+	close(vu.call);
+	vu.call = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	vu_connect();
+	vu_up();
+	ask(1);
+	while (ring_get(&vu.ring[0], &len) < 0)
+		sched_yield();
+	vu_alive();
+	vu_end();
+	loop_stop(vu_io_loop);
+	loop_destroy(vu_io_loop);
+}
+
+/* Nor does the main loop write to one that blocks, or to a socket. */
+START_TEST(what_else_blocks_is_not_waited_for_either)
+{
+	int pair[2], fd = eventfd(0, EFD_CLOEXEC);
+
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	ck_assert_int_eq(loop_create(&vu_io_loop), 0);
+	ck_assert_int_eq(loop_start(vu_io_loop, "queue"), 0);
+	vu_begin(vu_rng, false);
+	vu_up();
+	vu_send(VHOST_USER_SET_BACKEND_REQ_FD, 0, NULL, 0, &pair[1], 1);
+	vu_fd(VHOST_USER_SET_VRING_ERR, 0, fd);
+	vu_alive();
+	ck_assert_int_eq(eventfd_write(fd, ~1ULL), 0);
+	while (send(pair[1], "x", 1, MSG_DONTWAIT) == 1)
+		;
+	ck_assert_int_eq(fcntl(fd, F_SETFL, 0), 0);
+	ck_assert_int_eq(fcntl(pair[1], F_SETFL, 0), 0);
+	virtio_needs_reset(vu.v, "as the test says");
+	expect_said("as the test says");
+	said_forget();
+	vu_settle();
+	expect_said("does not read our requests");
+	close(vu.sock);
+	vu.sock = -1;
+	vu_settle();
+	ck_assert_uint_eq(vu.gone, 1);
+	vu_end();
+	close(fd);
+	close(pair[0]);
+	close(pair[1]);
+	loop_stop(vu_io_loop);
+	loop_destroy(vu_io_loop);
+}
+
 START_TEST(a_front_end_that_gives_its_own_socket_for_an_eventfd_is_seen_to_leave)
 {
 	static const u32 request[] = { VHOST_USER_SET_VRING_KICK, VHOST_USER_SET_VRING_CALL,
@@ -569,6 +701,31 @@ START_TEST(a_front_end_that_gives_its_own_socket_for_an_eventfd_is_seen_to_leave
 	ck_assert_uint_eq(vu.gone, 1);
 	vu_connect();
 	vu_alive();
+	vu_end();
+}
+
+START_TEST(nor_is_its_own_socket_taken_for_a_channel_to_it)
+{
+	vu_begin(vu_rng, false);
+	vu_features(~0ULL);
+	vu_send(VHOST_USER_SET_BACKEND_REQ_FD, 0, NULL, 0, &vu.sock, 1);
+	vu_closed("this connection's own end");
+	vu_end();
+}
+
+/* vu_end() sees that it is not there any more. */
+START_TEST(a_record_that_there_is_no_room_for_leaves_no_descriptor)
+{
+	const struct vhost_user_inflight i = { .nqueues = 1, .queue_size = VU_SIZE };
+	const struct rlimit none = { 0, RLIM_INFINITY }, any = { RLIM_INFINITY, RLIM_INFINITY };
+
+	vu_begin(vu_rng, false);
+	vu_features(~0ULL);
+	signal(SIGXFSZ, SIG_IGN);
+	ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &none), 0);
+	vu_send(VHOST_USER_GET_INFLIGHT_FD, 0, &i, sizeof(i), NULL, 0);
+	ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &any), 0);
+	vu_closed("GET_INFLIGHT_FD: File too large");
 	vu_end();
 }
 
@@ -663,6 +820,7 @@ Suite *vhost_user_server_suite(void)
 			    2);
 	tcase_add_loop_test(good, a_ring_goes_on_where_a_dead_back_end_has_stopped_using, 0, 2);
 	tcase_add_loop_test(good, a_disabled_ring_waits, 0, 2);
+	tcase_add_loop_test(good, a_disabled_transmit_queue_loses_its_frames, 0, 2);
 	tcase_add_loop_test(good, without_protocol_features_rings_begin_enabled, 0, 2);
 	tcase_add_loop_test(good, nobody_is_called_without_an_eventfd, 0, 2);
 	tcase_add_loop_test(good, a_ring_without_a_kick_eventfd_is_polled, 0, 2);
@@ -684,6 +842,10 @@ Suite *vhost_user_server_suite(void)
 	tcase_add_test(bad, descriptors_come_with_the_messages_that_have_some);
 	tcase_add_loop_test(
 		bad, a_front_end_that_gives_its_own_socket_for_an_eventfd_is_seen_to_leave, 0, 3);
+	tcase_add_loop_test(bad, a_front_end_whose_call_blocks_harms_itself_alone, 0, 2);
+	tcase_add_test(bad, what_else_blocks_is_not_waited_for_either);
+	tcase_add_test(bad, nor_is_its_own_socket_taken_for_a_channel_to_it);
+	tcase_add_test(bad, a_record_that_there_is_no_room_for_leaves_no_descriptor);
 	tcase_add_test(bad, what_is_no_message_ends_the_connection);
 	tcase_add_test(bad, the_configuration_has_an_end);
 	tcase_add_loop_test(bad, a_ring_without_a_place_in_the_record_is_refused, 0, 2);

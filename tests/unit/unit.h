@@ -76,6 +76,7 @@ Suite *power_suite(void);
 Suite *rate_suite(void);
 Suite *rng_suite(void);
 Suite *rtc_suite(void);
+Suite *sandbox_suite(void);
 Suite *stream_suite(void);
 Suite *switch_suite(void);
 Suite *stream_more_suite(void);

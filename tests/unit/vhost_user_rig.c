@@ -4,6 +4,8 @@
  */
 #include "tests/unit/vhost_user_rig.h"
 #include "minivmm/image.h"
+#include "minivmm/peer.h"
+#include "minivmm/unix_socket.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -20,8 +22,10 @@
 
 struct vu vu;
 int vu_disk = -1;
+struct loop *vu_io_loop;
 static bool packed_rings;
 static char socket_path[64];
+static struct unix_door door;
 
 struct virtio_dev *vu_rng(const struct machine_env *env)
 {
@@ -48,6 +52,17 @@ struct virtio_dev *vu_blk(const struct machine_env *env)
 	return v;
 }
 
+struct virtio_dev *vu_net(const struct machine_env *env)
+{
+	const struct virtio_options o = { .packed = packed_rings };
+	struct virtio_net_options n = { .npairs = 2, .rings_only = true };
+	struct virtio_dev *v;
+
+	ck_assert_int_eq(peer_null_open(&n.peer, 2, false), 0);
+	ck_assert_int_eq(virtio_net_create(&v, env, &o, &n), 0);
+	return v;
+}
+
 static void gone(void *arg)
 {
 	(void)arg;
@@ -66,15 +81,20 @@ void vu_connect(void)
 
 void vu_begin(struct virtio_dev *(*create)(const struct machine_env *env), bool packed)
 {
-	struct vhost_user_server_options o = {
-		.path = socket_path, .unit = 1, .inflight = true, .gone = gone
-	};
+	struct vhost_user_server_options o = { .unit = 1, .inflight = true, .gone = gone };
 
 	packed_rings = packed;
 	rig_init(&vu.rig);
+	if (vu_io_loop)
+		vu.rig.env.io_loop = &vu_io_loop;
 	snprintf(socket_path, sizeof(socket_path), "/tmp/minivmm-unit-%d.sock", getpid());
+	ck_assert_int_eq(unix_door_open(&door, socket_path, 4), 0);
+	o.listener = door.fd;
+	door.fd = -1; /* the server's */
 	vu.v = create(&vu.rig.env);
 	o.v = vu.v;
+	if (create == vu_net)
+		o.discards = VHOST_USER_TRANSMITS;
 	o.nqueues = vu.nrings = vu.v->nqueues;
 	ck_assert_int_eq(vhost_user_server_create(&vu.server, &o), 0);
 
@@ -100,6 +120,7 @@ void vu_end(void)
 	close(vu.err);
 	if (vu_disk >= 0)
 		close(vu_disk);
+	ck_assert_int_eq(unix_door_close(&door), 0);
 	ck_assert_int_eq(access(socket_path, F_OK), -1);
 	rig_free(&vu.rig);
 }

@@ -40,10 +40,16 @@ extern struct vu vu;
 void vu_begin(struct virtio_dev *(*create)(const struct machine_env *env), bool packed);
 void vu_end(void);
 
+/* The queues' loop, if it is not the server's; set before vu_begin(). */
+extern struct loop *vu_io_loop;
+
 /* An entropy device of one queue, and a disk of 64 KiB with two, whose content is vu_disk. */
 struct virtio_dev *vu_rng(const struct machine_env *env);
 struct virtio_dev *vu_blk(const struct machine_env *env);
 extern int vu_disk;
+
+/* A network device of two pairs, whose frames go to nobody. */
+struct virtio_dev *vu_net(const struct machine_env *env);
 
 void vu_settle(void);
 
