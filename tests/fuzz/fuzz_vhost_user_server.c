@@ -133,7 +133,7 @@ static struct virtio_dev *create_net(struct daemon *d)
 					  .rings_only = true };
 	struct virtio_dev *v;
 
-	must(peer_null_open(&net.peer, PAIRS) == 0);
+	must(peer_null_open(&net.peer, PAIRS, false) == 0);
 	must(virtio_net_create(&v, &d->env, &o, &net) == 0);
 	return v;
 }
