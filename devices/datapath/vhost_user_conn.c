@@ -152,6 +152,16 @@ int vhost_user_ask_u64(struct vhost_user_conn *c, u32 request, u64 *value)
 	return err;
 }
 
+/* Requests are handled in their order, so any answer will do. */
+int vhost_user_sync(struct vhost_user_conn *c)
+{
+	u64 features;
+
+	if (vhost_user_has(c, VHOST_USER_PROTOCOL_F_REPLY_ACK))
+		return 0;
+	return vhost_user_ask_u64(c, VHOST_USER_GET_FEATURES, &features);
+}
+
 int vhost_user_negotiate(struct vhost_user_conn *c)
 {
 	u64 offered = 0, n = 0;

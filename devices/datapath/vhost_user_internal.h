@@ -23,7 +23,7 @@
 struct vhost_user_ring {
 	struct virtio_queue *q; /* NULL: it has not been started */
 	struct vq_cfg cfg;
-	struct vq_pos pos; /* where it begins */
+	struct vq_pos pos; /* where it begins; or, stopped, where it was said to stand */
 	bool up;	   /* the back end has it */
 	bool recover;	   /* the back end that had it has gone: `pos` is no longer true */
 	bool rests;	   /* not to be enabled */
@@ -39,9 +39,8 @@ struct vhost_user {
 	struct vhost_user_options o;
 	char where[160]; /* the back end is, for messages */
 	struct sockaddr_un addr;
-	int door;		/* server: listens */
-	u64 path_dev, path_ino; /* server: the file that we made; 0: none */
-	u64 offered;		/* what the driver can have accepted of the back end's features */
+	int door;			/* server: listens */
+	u64 path_dev, path_ino;		/* server: the file that we made; 0: none */
 	struct vhost_user_relay *relay; /* NULL: the back ends have the driver's rings themselves */
 
 	/* Main loop's. */
@@ -59,6 +58,7 @@ struct vhost_user {
 	u64 connected_at;	/* ms */
 	u32 retry_ms;		/* how long was waited for the last attempt; who knows that none is
 				 * connected may change it */
+	u64 offered;		/* what the driver can accept of the back end's features */
 	u64 features;		/* what the driver has accepted */
 	bool prepared;		/* `features` is valid */
 	bool used;		/* this back end has been handed features before */
@@ -120,6 +120,9 @@ int vhost_user_set_addr(struct vhost_user *vu, const struct vhost_user_addr *add
 /* Tell a back end of the log that there is, before its features; nothing if there is none. Returns 0 or an
  * error of the connection's. */
 int vhost_user_share_log(struct vhost_user *vu);
+
+/* Can the back end log, or is there no log? */
+bool vhost_user_log_fits(const struct vhost_user *vu);
 
 /* The features of SET_FEATURES: those that were accepted, and the transport's. */
 u64 vhost_user_accepted(const struct vhost_user *vu);

@@ -230,7 +230,7 @@ static int check_back_end(struct vhost_user *vu)
 	bool no_record =
 		vu->record >= 0 && !vhost_user_has(&vu->conn, VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD);
 
-	if (!missing && !few && !no_config && !no_record)
+	if (!missing && !few && !no_config && !no_record && vhost_user_log_fits(vu))
 		return 0;
 	if (vu->ntold++ >= VHOST_USER_TOLD_MAX)
 		return -EOPNOTSUPP;
@@ -247,9 +247,13 @@ static int check_back_end(struct vhost_user *vu)
 		log_err("--%s: %s: the back end has no configuration space, which the "
 			"device needs",
 			vu->o.option, vu->where);
-	else
+	else if (no_record)
 		log_err("--%s: %s: the back end takes no record of requests in flight "
 			"(INFLIGHT_SHMFD), and the last one has left one",
+			vu->o.option, vu->where);
+	else
+		log_err("--%s: %s: the back end can't log the pages that it writes "
+			"(VHOST_F_LOG_ALL, LOG_SHMFD), which is asked for now",
 			vu->o.option, vu->where);
 	return -EOPNOTSUPP;
 }

@@ -38,6 +38,11 @@ static bool can_log(const struct vhost_user *vu)
 	       vu->conn.features & LOG_ALL;
 }
 
+bool vhost_user_log_fits(const struct vhost_user *vu)
+{
+	return !vu->log || can_log(vu);
+}
+
 /* Some answer with nothing, some with a number: what counts is that there is an answer. */
 static int set_log_base(struct vhost_user *vu)
 {
@@ -75,7 +80,7 @@ static int tell_log(struct vhost_user *vu)
 		if (!err)
 			err = vhost_user_set_addr(vu, &addr);
 	}
-	return err;
+	return err ? err : vhost_user_sync(&vu->conn);
 }
 
 static int begin(struct vhost_user *vu, const struct mem_log *log)

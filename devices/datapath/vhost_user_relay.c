@@ -66,6 +66,7 @@
 /* A chain in flight, at the place of its head. They are a list, in the driver's order. */
 struct flight {
 	struct vq_chain chain;
+	u64 number;	/* among all that were got */
 	u16 next, prev; /* place `size` is the list's own */
 	bool on;
 };
@@ -87,6 +88,7 @@ struct relay_ring {
 	struct flight *flight; /* size + 1 */
 	struct iovec *iov;     /* size: where the chain is that is being got */
 	u32 nflight;
+	u64 ngot; /* and not given back */
 
 	/* Under the lock: the back end's side. NULL: there is none. */
 	struct vring_avail *avail;
@@ -131,7 +133,13 @@ static void flight_add(struct relay_ring *r, const struct vq_chain *c)
 {
 	struct flight *f = &r->flight[c->id], *list = &r->flight[r->vq.cfg.size];
 
-	*f = (struct flight){ .chain = *c, .on = true, .next = r->vq.cfg.size, .prev = list->prev };
+	*f = (struct flight){
+		.chain = *c,
+		.number = r->ngot++,
+		.on = true,
+		.next = r->vq.cfg.size,
+		.prev = list->prev,
+	};
 	r->flight[list->prev].next = c->id;
 	list->prev = c->id;
 	r->nflight++;
@@ -520,6 +528,22 @@ int vhost_user_relay_finish(struct vhost_user_relay *relay, u32 index, u16 base,
 	return err;
 }
 
+/* Those in flight behind which none is done: the driver's ring says all of them, for whoever takes it next. */
+static void give_back(struct relay_ring *r)
+{
+	const struct flight *list = &r->flight[r->vq.cfg.size];
+
+	while (r->nflight) {
+		struct flight *last = &r->flight[list->prev];
+
+		if (last->number + 1 != r->ngot)
+			return;
+		vq_unget(&r->vq, &last->chain);
+		r->ngot--;
+		flight_remove(r, last);
+	}
+}
+
 struct vq_pos vhost_user_relay_stop(struct vhost_user_relay *relay, u32 index)
 {
 	struct relay_ring *r = &relay->ring[index];
@@ -527,7 +551,8 @@ struct vq_pos vhost_user_relay_stop(struct vhost_user_relay *relay, u32 index)
 
 	pthread_mutex_lock(&r->lock);
 	assert(r->be_kick < 0);
-	pos = (struct vq_pos){ r->vq.pos.used, r->vq.pos.used };
+	give_back(r);
+	pos = r->vq.pos;
 	if (!r->nflight)
 		forget(r);
 	pthread_mutex_unlock(&r->lock);

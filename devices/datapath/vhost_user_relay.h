@@ -68,7 +68,8 @@ void vhost_user_relay_rest(struct vhost_user_relay *relay, u32 index);
  */
 int vhost_user_relay_finish(struct vhost_user_relay *relay, u32 index, u16 base, int sock, u32 ms);
 
-/* The ring rests, and is not connected: where it stands. What is in flight is kept for its next start. */
+/* The ring rests, and is not connected: where it stands. What was got last is given back to the driver's ring;
+ * what is still in flight, behind which there are chains that are done, is kept for the next start. */
 struct vq_pos vhost_user_relay_stop(struct vhost_user_relay *relay, u32 index);
 
 #endif

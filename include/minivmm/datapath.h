@@ -45,7 +45,8 @@ struct datapath_ops {
 	int (*start)(struct datapath *d, struct virtio_queue *q, const struct vq_cfg *cfg,
 		     struct vq_pos pos);
 	/* Stop a queue that runs: on return nothing is in flight, nothing touches guest memory for it, and
-	 * the position is final. */
+	 * the position is final. If whoever served it has gone with something in flight, avail and used differ,
+	 * and nobody but this data path can go on. */
 	struct vq_pos (*stop)(struct datapath *d, struct virtio_queue *q);
 	/*
 	 * Of a network device: the first `pairs` pairs of queues are in use, after a reset one; those of the

@@ -554,6 +554,49 @@ START_TEST(a_queue_that_is_reset_leaves_no_record)
 	end();
 }
 
+/* What the record has can be finished by a back end alone: nobody else gets the queue. */
+START_TEST(what_is_in_the_record_stays_with_the_back_ends)
+{
+	u32 unit = _i / VDRV_BUSES ? 32 : 16;
+	struct virtio_switch s;
+	struct datapath *path = NULL;
+	int fd;
+
+	begin(_i);
+	be.protocol |= BE_P(INFLIGHT_SHMFD);
+	be_listen(&be);
+	vdrv_plug(&d, create);
+	vdrv_start(&d, ~0ULL);
+	for (u32 i = 0; i < 5; i++)
+		request(0, i);
+	fd = dup(be.record);
+	if (unit ==
+	    32) { /* version, and where the ring stands: used_idx, old_used_idx, wrap counters */
+		ck_assert_int_eq(pwrite(fd, "\1", 1, 8), 1);
+		ck_assert_int_eq(pwrite(fd, "\5\0\5\0\1\1", 6, 16), 6);
+		ck_assert_int_eq(pwrite(fd, "\1", 1, 2048 + 8), 1);
+		ck_assert_int_eq(pwrite(fd, "\1\1", 2, 2048 + 20), 2);
+	}
+	kill_it();
+	wait_until(said_text()[0]);
+	said_forget();
+	virtio_pause(d.v);
+	ck_assert_uint_eq(d.v->queue[0].pos.avail, d.v->queue[0].pos.used);
+	virtio_resume(d.v);
+	ck_assert_int_eq(pwrite(fd, "\1", 1, 64 * unit), 1);
+	ck_assert_int_eq(virtio_switch_path(d.v, &path, &s), -EBUSY);
+	ck_assert_ptr_null(path);
+	ck_assert_int_eq(pwrite(fd, "\0", 1, 64 * unit), 1);
+	close(fd);
+	start_it();
+	request(0, 8); /* on it goes, from where it was */
+	request(1, 9);
+	ck_assert_uint_eq(be_get(&be.last_base), unit == 32 ? 0x80058005 : 5);
+	ck_assert_uint_eq(vdrv_status(&d), STATUS_RUNNING);
+	said_forget();
+	end();
+}
+
 START_TEST(a_record_that_can_be_nowhere)
 {
 	static const struct vhost_user_inflight lie[] = {
@@ -652,6 +695,7 @@ Suite *vhost_user_suite(void)
 	tcase_add_loop_test(tc, the_next_back_end_must_offer_as_much, 0, VDRV_BUSES);
 	tcase_add_loop_test(tc, the_next_back_end_must_take_the_record, 0, VDRV_BUSES);
 	tcase_add_loop_test(tc, a_queue_that_is_reset_leaves_no_record, 0, VDRV_MMIO);
+	tcase_add_loop_test(tc, what_is_in_the_record_stays_with_the_back_ends, 0, modes);
 	tcase_add_loop_test(tc, a_record_that_can_be_nowhere, 0, 5);
 	tcase_add_loop_test(tc, answers_that_nobody_reads, 0, modes);
 	tcase_add_loop_test(tc, refusals_are_told_some_times, 0, VDRV_BUSES);

@@ -488,6 +488,48 @@ START_TEST(the_next_back_end_marks_too)
 	unplug();
 }
 
+START_TEST(the_next_back_end_has_to_be_able_to)
+{
+	plug(_i, 0);
+	vdrv_start(&d, ~0ULL);
+	ck_assert_int_eq(log_dirty(&marks), 0);
+	be_end(&be);
+	vdrv_settle(&d);
+	said_forget();
+	be.features &= ~LOG_ALL;
+	be_listen(&be);
+	while (!*said_text())
+		vdrv_settle(&d);
+	ck_assert_ptr_nonnull(strstr(said_text(), "can't log the pages that it writes"));
+	be_end(&be);
+	be.features |= LOG_ALL;
+	be_listen(&be);
+	expect_marked();
+	said_forget();
+	unplug();
+}
+
+/* Without acknowledgements, too, all that is written from then on is marked. */
+START_TEST(the_log_has_begun_when_it_says_so)
+{
+	u64 now;
+
+	plug(_i, 0);
+	be.protocol &= ~BE_P(REPLY_ACK);
+	be_end(&be);
+	vdrv_settle(&d);
+	be_listen(&be);
+	vdrv_start(&d, ~0ULL);
+	request(0);
+	for (u32 round = 0; round < 5; round++) {
+		ck_assert_int_eq(log_dirty(round % 2 ? NULL : &marks), 0);
+		now = __atomic_load_n(&be.accepted, __ATOMIC_SEQ_CST);
+		ck_assert_int_eq(!(now & LOG_ALL), round % 2);
+	}
+	said_forget();
+	unplug();
+}
+
 START_TEST(what_can_not_be_logged_is_refused)
 {
 	struct mem_log small;
@@ -536,6 +578,8 @@ Suite *vhost_user_log_suite(void)
 	tcase_add_loop_test(front, a_back_end_marks_while_it_is_asked_to, 0, MODES);
 	tcase_add_loop_test(front, before_there_is_a_driver_and_behind_its_back, 0, MODES);
 	tcase_add_loop_test(front, the_next_back_end_marks_too, 0, VDRV_BUSES);
+	tcase_add_loop_test(front, the_next_back_end_has_to_be_able_to, 0, VDRV_BUSES);
+	tcase_add_loop_test(front, the_log_has_begun_when_it_says_so, 0, VDRV_BUSES);
 	tcase_add_loop_test(front, what_can_not_be_logged_is_refused, 0, 2);
 	tcase_add_test(front, a_back_end_that_refuses_goes_on_without);
 	suite_add_tcase(s, log);

@@ -186,6 +186,22 @@ START_TEST(pairs_of_queues_work_as_the_driver_says)
 	end();
 }
 
+/* 5.1.6.5.5: nothing is received any more once the driver has its answer. */
+START_TEST(without_acknowledgements_they_rest_all_the_same)
+{
+	begin(_i, 2);
+	be.protocol &= ~BE_P(REPLY_ACK);
+	plug();
+	vdrv_start(&n.d, NET_ALL);
+	for (u32 round = 0; round < 20; round++) {
+		ck_assert_uint_eq(use_pairs(2), VIRTIO_NET_OK);
+		ck_assert_uint_eq(be_get(&be.enabled), 15);
+		ck_assert_uint_eq(use_pairs(1), VIRTIO_NET_OK);
+		ck_assert_uint_eq(be_get(&be.enabled), 3);
+	}
+	end();
+}
+
 START_TEST(without_a_link_all_rest)
 {
 	begin(_i, 2);
@@ -385,6 +401,7 @@ Suite *vhost_user_net_suite(void)
 	tcase_add_loop_test(t, without_mq_the_third_queue_is_the_control_queue, 0, NET_MODES);
 	tcase_add_loop_test(t, both_must_know_a_feature, 0, NET_MODES);
 	tcase_add_loop_test(t, pairs_of_queues_work_as_the_driver_says, 0, NET_MODES);
+	tcase_add_loop_test(t, without_acknowledgements_they_rest_all_the_same, 0, NET_MODES);
 	tcase_add_loop_test(t, without_a_link_all_rest, 0, NET_MODES);
 	tcase_add_loop_test(t, the_mtu_is_told, 0, NET_MODES);
 	tcase_add_loop_test(t, a_back_end_that_does_not_know_the_mtu_is_not_told, 0, NET_MODES);

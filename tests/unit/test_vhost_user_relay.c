@@ -176,14 +176,15 @@ START_TEST(requests_are_served)
 START_TEST(what_is_offered)
 {
 	u64 in_order = VIRTIO_FEATURE(VIRTIO_F_IN_ORDER);
+	u64 no_fields = VIRTIO_FEATURE(VIRTIO_BLK_F_SECURE_ERASE) | VIRTIO_FEATURE(17); /* zoned */
 
 	begin(_i, false);
-	be.features |= in_order;
+	be.features |= in_order | no_fields;
 	be.features &= ~EVENT_IDX; /* the driver has it from us */
 	be_listen(&be);
 	vdrv_plug(&d, create);
-	ck_assert_uint_eq(vdrv_offered(&d) &
-				  (EVENT_IDX | in_order | VIRTIO_FEATURE(VIRTIO_F_RING_PACKED)),
+	ck_assert_uint_eq(vdrv_offered(&d) & (EVENT_IDX | in_order | no_fields |
+					      VIRTIO_FEATURE(VIRTIO_F_RING_PACKED)),
 			  EVENT_IDX);
 	vdrv_start(&d, ~0ULL);
 	request(0, 1);
@@ -431,7 +432,7 @@ START_TEST(a_stop_without_a_back_end_keeps_it)
 	wait_one(0, r, 4);
 	kill_it();
 	virtio_pause(d.v);
-	ck_assert_uint_eq(d.v->queue[0].pos.avail, 2);
+	ck_assert_uint_eq(d.v->queue[0].pos.avail, 3); /* the last one is in the ring, as it was */
 	ck_assert_uint_eq(d.v->queue[0].pos.used, 2);
 	r[4] = submit(0, 7);
 	virtio_resume(d.v);
@@ -448,6 +449,71 @@ START_TEST(a_stop_without_a_back_end_keeps_it)
 	r[0] = submit(0, 11);
 	for (u32 i = 0; i < 4; i++)
 		wait_one(0, r, 5);
+	end();
+}
+
+/* Nobody else can go on where a request is in flight behind which others are done; the relay can. */
+START_TEST(what_only_the_relay_can_finish_stays_with_it)
+{
+	struct datapath *path = NULL;
+	struct virtio_switch s;
+	struct req r[2];
+
+	plug(_i);
+	be_set(&be.hold, BE_HOLD_EVEN);
+	r[0] = submit(0, 2);
+	r[1] = submit(0, 3);
+	wait_one(0, r, 2);
+	kill_it();
+	ck_assert_int_eq(virtio_switch_path(d.v, &path, &s), -EBUSY);
+	ck_assert_ptr_null(path);
+	be_set(&be.hold, BE_HOLD_NONE);
+	start_it();
+	wait_one(0, r, 2);
+	request(0, 5);
+	end();
+}
+
+/* What the driver's ring still says all of, anybody can. */
+START_TEST(what_is_in_flight_at_the_end_is_given_back)
+{
+	struct req r[3];
+
+	plug(_i);
+	request(0, 1);
+	be_set(&be.hold, BE_HOLD_ALL);
+	for (u32 i = 0; i < 3; i++)
+		r[i] = submit(0, 2 + i);
+	wait_until(be_get(&be.ngot) == 4);
+	kill_it();
+	virtio_pause(d.v);
+	ck_assert_uint_eq(d.v->queue[0].pos.avail, 1);
+	ck_assert_uint_eq(d.v->queue[0].pos.used, 1);
+	be_set(&be.hold, BE_HOLD_NONE);
+	start_it();
+	virtio_resume(d.v);
+	wait_all(0, r, 3);
+	end();
+}
+
+/* An old one is not taken for the last, however often the ring has come round. */
+START_TEST(an_old_request_is_not_the_last)
+{
+	struct req r;
+
+	plug(_i);
+	be_set(&be.hold, BE_HOLD_EVEN);
+	r = submit(0, 2);
+	for (u32 i = 0; i < SIZE; i++)
+		request(0, 1);
+	kill_it();
+	virtio_pause(d.v);
+	ck_assert_uint_eq(d.v->queue[0].pos.avail, SIZE + 1);
+	ck_assert_uint_eq(d.v->queue[0].pos.used, SIZE);
+	virtio_resume(d.v);
+	be_set(&be.hold, BE_HOLD_NONE);
+	start_it();
+	wait_one(0, &r, 1);
 	end();
 }
 
@@ -620,6 +686,9 @@ Suite *vhost_user_relay_suite(void)
 	tcase_add_loop_test(tc, the_next_back_end_may_keep_a_record, 0, VDRV_BUSES);
 	tcase_add_loop_test(tc, a_stop_waits_for_what_is_in_flight, 0, VDRV_BUSES);
 	tcase_add_loop_test(tc, a_stop_without_a_back_end_keeps_it, 0, VDRV_BUSES);
+	tcase_add_loop_test(tc, what_only_the_relay_can_finish_stays_with_it, 0, VDRV_BUSES);
+	tcase_add_loop_test(tc, what_is_in_flight_at_the_end_is_given_back, 0, VDRV_BUSES);
+	tcase_add_loop_test(tc, an_old_request_is_not_the_last, 0, VDRV_BUSES);
 	tcase_add_loop_test(tc, a_reset_forgets_it, 0, VDRV_BUSES);
 	tcase_add_loop_test(tc, a_reset_of_the_queue_forgets_it, 0, VDRV_MMIO);
 	tcase_add_loop_test(tc, a_lie_ends_the_connection_and_no_request, 0, 4 * VDRV_BUSES);
