@@ -230,7 +230,8 @@ int vhost_user_set_addr(struct vhost_user *vu, const struct vhost_user_addr *add
 	vhost_user_msg_init(&m, VHOST_USER_SET_VRING_ADDR);
 	m.hdr.size = sizeof(m.addr);
 	m.addr = *addr;
-	m.addr.flags = vu->log ? 1 << VHOST_VRING_F_LOG : 0;
+	/* The relay's rings are not the guest's. */
+	m.addr.flags = vu->log && !vu->relay ? 1 << VHOST_VRING_F_LOG : 0;
 	return vhost_user_tell(&vu->conn, &m);
 }
 

@@ -41,6 +41,7 @@
  */
 #include "devices/datapath/vhost_user_relay.h"
 #include "minivmm/loop.h"
+#include "minivmm/mem_log.h"
 #include "minivmm/virtio.h"
 
 #include <assert.h>
@@ -89,6 +90,7 @@ struct relay_ring {
 	struct iovec *iov;     /* size: where the chain is that is being got */
 	u32 nflight;
 	u64 ngot; /* and not given back */
+	const struct mem_log *log;
 
 	/* Under the lock: the back end's side. NULL: there is none. */
 	struct vring_avail *avail;
@@ -153,6 +155,13 @@ static void flight_remove(struct relay_ring *r, struct flight *f)
 	r->nflight--;
 }
 
+/* Something has been written to the driver's ring: the used ring, in which is also what it is asked for. */
+static void mark(struct relay_ring *r)
+{
+	if (r->log)
+		mem_log_mark(r->log, r->vq.cfg.device, 6 + 8 * (u64)r->vq.cfg.size);
+}
+
 /* ---- driver to back end; the lock is held, there is a back end ---- */
 
 static void offer(struct relay_ring *r, u16 head)
@@ -200,6 +209,7 @@ static void take(struct relay_ring *r)
 		if (r->avail_idx != before)
 			publish(r);
 	} while (!broken && vq_rearm(&r->vq));
+	mark(r);
 	if (!broken)
 		return;
 	snprintf(why, sizeof(why), "queue %u: %s", r->index, broken);
@@ -248,6 +258,7 @@ static void give(struct relay_ring *r)
 		while (sound && r->used_idx != idx)
 			sound = give_one(r);
 		vq_publish(&r->vq);
+		mark(r);
 		if (!sound) {
 			lied_to(r);
 			return;
@@ -433,6 +444,15 @@ bool vhost_user_relay_lied_to(struct vhost_user_relay *relay)
 		pthread_mutex_unlock(&r->lock);
 	}
 	return lied;
+}
+
+void vhost_user_relay_log(struct vhost_user_relay *relay, const struct mem_log *log)
+{
+	for (u32 i = 0; i < relay->nqueues; i++) {
+		pthread_mutex_lock(&relay->ring[i].lock);
+		relay->ring[i].log = log;
+		pthread_mutex_unlock(&relay->ring[i].lock);
+	}
 }
 
 /* ---- start and stop ---- */

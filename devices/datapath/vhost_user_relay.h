@@ -17,6 +17,7 @@
 #include "minivmm/mem.h"
 #include "minivmm/vq.h"
 
+struct mem_log;
 struct vhost_user_relay;
 struct virtio_queue;
 
@@ -57,6 +58,9 @@ void vhost_user_relay_disconnect(struct vhost_user_relay *relay, u32 index);
 
 /* Has a ring found that the back end that is connected uses what it was not given? */
 bool vhost_user_relay_lied_to(struct vhost_user_relay *relay);
+
+/* Mark in `log` what is written to the drivers' rings; NULL: no longer. Buffers are the back end's to mark. */
+void vhost_user_relay_log(struct vhost_user_relay *relay, const struct mem_log *log);
 
 /* Look after the ring no more. Waits for the queue's loop: without the data path's lock. */
 void vhost_user_relay_rest(struct vhost_user_relay *relay, u32 index);

@@ -38,6 +38,7 @@
 #define VIRTIO_ISR_CONFIG 2
 
 struct datapath;
+struct mem_log;
 struct virtio_dev;
 struct virtio_queue;
 
@@ -128,6 +129,7 @@ struct virtio_dev {
 	pthread_mutex_t lock;
 	u64 driver_features; /* as written so far */
 	bool paused;
+	const struct mem_log *log; /* what is written is marked there, or NULL */
 
 	/* Read atomically. */
 	u64 features; /* negotiated, 0 until FEATURES_OK; written under `lock` */
@@ -245,6 +247,14 @@ void virtio_queue_kick(struct virtio_dev *v, u32 index);
 void virtio_pause(struct virtio_dev *v);
 void virtio_resume(struct virtio_dev *v);
 
+/*
+ * Mark each page that the device writes from now on, in whichever queue and by whichever data path, in `log`
+ * (mem_log_create()); NULL: no longer. The log outlives this until then. The queues that are served in-process
+ * are stopped and started again. Returns 0; -EINVAL (it has no room for the guest's memory), -EOPNOTSUPP (the
+ * data path can't) or -errno: then it is as it was. Threads as virtio_status_write().
+ */
+int virtio_log_dirty(struct virtio_dev *v, const struct mem_log *log);
+
 /* How a live switch went. The first three are what the driver may have felt: no queue was served. */
 struct virtio_switch {
 	u64 quiesce_ns, hand_over_ns, restart_ns;
@@ -255,7 +265,8 @@ struct virtio_switch {
  * Have the queues of *path served by it from now on (NULL: all in-process), without the driver noticing. Returns
  * 0, and in *path the old one, which is the caller's now; or what stood in the way, and nothing has changed:
  *	-EOPNOTSUPP	it can't serve s->missing
- *	-EIO		it could not be prepared, after a line in the log
+ *	-EIO		it could not be prepared, after a line in the log, or can't mark what it writes while
+ *			that is asked for (virtio_log_dirty())
  *	-EBUSY		requests are in flight that it can't take over: try again
  *	-ENOTRECOVERABLE	the device waits for its driver to reset it
  *	other		it could not start a queue

@@ -4,9 +4,11 @@
  * fake_back_end.h: it takes what is sent, and uses what it is given to receive into without a frame.
  */
 #include "minivmm/datapath.h"
+#include "minivmm/mem_log.h"
 #include "tests/unit/fake_back_end.h"
 #include "tests/unit/net_rig.h"
 
+#include <linux/vhost_types.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_ring.h>
 #include <string.h>
@@ -298,6 +300,61 @@ START_TEST(a_back_end_that_cannot_announce_is_not_asked)
 	end();
 }
 
+/* ---- the log of written pages: ours for the control queue, the back end's for the others ---- */
+
+/* How many pages of [gpa, end) are marked; none is any more. */
+static u32 take_marks(const struct mem_log *log, u64 gpa, u64 end)
+{
+	u32 marked = 0;
+
+	for (; gpa < end; gpa += MEM_LOG_PAGE)
+		marked += mem_log_take(log, gpa);
+	return marked;
+}
+
+static void command_and_frames(const struct mem_log *log, bool marked)
+{
+	u8 mac[6] = { 2, 0, 0, 0, 0, 9 };
+	u64 from;
+
+	take_marks(log, 0, VDRV_RAM);
+	n.d.next = from = ALIGN_UP(n.d.next, MEM_LOG_PAGE);
+	net_command(&n, VIRTIO_NET_CTRL_MAC, VIRTIO_NET_CTRL_MAC_ADDR_SET, mac, 6);
+	n.d.next = ALIGN_UP(n.d.next, MEM_LOG_PAGE);
+	ck_assert_int_eq(take_marks(log, from, n.d.next) > 0, marked); /* the answer */
+	ck_assert_int_eq(mem_log_take(log, n.d.q[NET_CTRL].ring.cfg.device), marked);
+	take_marks(log, 0, VDRV_RAM);
+
+	from = n.d.next;
+	net_post(&n, NET_RX, 2000);
+	vdrv_wait(&n.d, NET_RX, NULL);
+	n.d.next = ALIGN_UP(n.d.next, MEM_LOG_PAGE);
+	ck_assert_int_eq(take_marks(log, from, n.d.next) > 0, marked);
+	ck_assert_int_eq(mem_log_take(log, n.d.q[NET_RX].ring.cfg.device), marked);
+}
+
+START_TEST(what_is_written_in_any_queue_is_marked)
+{
+	struct mem_log log;
+
+	begin(_i, 1);
+	be.features |= 1ULL << VHOST_F_LOG_ALL;
+	be.protocol |= BE_P(LOG_SHMFD);
+	plug();
+	vdrv_start(&n.d, NET_ALL);
+	ck_assert_int_eq(mem_log_create(&log, n.d.rig->r.env.mem), 0);
+	command_and_frames(&log, false);
+	ck_assert_int_eq(virtio_log_dirty(n.d.v, &log), 0);
+	command_and_frames(&log, true);
+	vdrv_start(&n.d, NET_ALL);
+	command_and_frames(&log, true);
+	ck_assert_int_eq(virtio_log_dirty(n.d.v, NULL), 0);
+	command_and_frames(&log, false);
+	ck_assert_uint_eq(vdrv_status(&n.d) & VIRTIO_CONFIG_S_NEEDS_RESET, 0);
+	mem_log_close(&log);
+	end();
+}
+
 /* ---- coming and going ---- */
 
 /* Split rings: without a record of its own, where a ring stands is in the ring. */
@@ -408,6 +465,7 @@ Suite *vhost_user_net_suite(void)
 	tcase_add_loop_test(t, an_mtu_can_be_refused, 0, NET_MODES);
 	tcase_add_loop_test(t, a_guest_is_announced, 0, NET_MODES);
 	tcase_add_loop_test(t, a_back_end_that_cannot_announce_is_not_asked, 0, NET_MODES);
+	tcase_add_loop_test(t, what_is_written_in_any_queue_is_marked, 0, NET_MODES);
 	tcase_add_loop_test(t, the_link_is_down_while_nobody_is_there, 0, VDRV_BUSES);
 	tcase_add_loop_test(t, a_packed_ring_without_a_record_needs_a_reset, 0, VDRV_BUSES);
 	tcase_add_loop_test(t, the_next_back_end_may_know_less_of_what_is_ours, 0, VDRV_BUSES);

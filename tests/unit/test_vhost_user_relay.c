@@ -10,6 +10,7 @@
 #include "tests/unit/fake_back_end.h"
 
 #include <errno.h>
+#include <linux/vhost_types.h>
 #include <linux/virtio_blk.h>
 #include <linux/virtio_ids.h>
 #include <linux/virtio_ring.h>
@@ -559,6 +560,59 @@ START_TEST(a_reset_of_the_queue_forgets_it)
 	end();
 }
 
+/* ---- the log of written pages ---- */
+
+/* The pages of one request are marked, or not: its answer by the back end, its used element by us. */
+static void expect_marks(const struct mem_log *log, bool marked)
+{
+	struct req r;
+
+	for (u64 gpa = 0; gpa < VDRV_RAM; gpa += MEM_LOG_PAGE)
+		mem_log_take(log, gpa);
+	d.next = ALIGN_UP(d.next, MEM_LOG_PAGE);
+	r = submit(0, 1);
+	wait_all(0, &r, 1);
+	d.next = ALIGN_UP(d.next, MEM_LOG_PAGE);
+	ck_assert_int_eq(mem_log_take(log, r.buf[1].gpa), marked);
+	ck_assert_int_eq(mem_log_take(log, d.q[0].ring.cfg.device), marked);
+	for (u64 gpa = r.buf[1].gpa; gpa < d.next; gpa += MEM_LOG_PAGE)
+		ck_assert(!mem_log_take(log, gpa));
+}
+
+START_TEST(what_is_relayed_is_marked)
+{
+	struct mem_log log;
+
+	begin(_i, false);
+	be.features |= 1ULL << VHOST_F_LOG_ALL;
+	be_listen(&be);
+	vdrv_plug(&d, create);
+	said_forget();
+	vdrv_start(&d, ~0ULL);
+	ck_assert_int_eq(mem_log_create(&log, d.rig->r.env.mem), 0);
+	expect_marks(&log, false);
+	for (u32 round = 0; round < 3; round++) {
+		ck_assert_int_eq(virtio_log_dirty(d.v, &log), 0);
+		expect_marks(&log, true);
+		ck_assert_uint_eq(be.ring[0].flags, 0); /* that ring is no memory of the guest's */
+		if (round == 1) {
+			kill_it();
+			start_it();
+			request(0, 7);
+			ck_assert_uint_eq(be.ring[0].flags, 0);
+			expect_marks(&log, true);
+		} else if (round == 2) {
+			vdrv_start(&d, ~0ULL);
+			expect_marks(&log, true);
+		}
+		ck_assert_int_eq(virtio_log_dirty(d.v, NULL), 0);
+		expect_marks(&log, false);
+	}
+	said_forget();
+	mem_log_close(&log);
+	end();
+}
+
 /* ---- a back end that lies ---- */
 
 START_TEST(a_lie_ends_the_connection_and_no_request)
@@ -691,6 +745,7 @@ Suite *vhost_user_relay_suite(void)
 	tcase_add_loop_test(tc, an_old_request_is_not_the_last, 0, VDRV_BUSES);
 	tcase_add_loop_test(tc, a_reset_forgets_it, 0, VDRV_BUSES);
 	tcase_add_loop_test(tc, a_reset_of_the_queue_forgets_it, 0, VDRV_MMIO);
+	tcase_add_loop_test(tc, what_is_relayed_is_marked, 0, VDRV_BUSES);
 	tcase_add_loop_test(tc, a_lie_ends_the_connection_and_no_request, 0, 4 * VDRV_BUSES);
 	tcase_add_loop_test(tc, an_impossible_base_ends_the_connection, 0, VDRV_BUSES);
 	tcase_add_loop_test(tc, an_index_that_jumps, 0, VDRV_BUSES);
