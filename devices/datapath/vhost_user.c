@@ -81,6 +81,7 @@ void vhost_user_lose(struct vhost_user *vu, int err)
 	for (u32 i = 0; i < vu->o.nqueues; i++) {
 		struct vhost_user_ring *r = &vu->ring[i];
 
+		vhost_user_notifier_drop(vu, i);
 		if (vu->relay)
 			vhost_user_relay_disconnect(vu->relay, i);
 		else
@@ -306,6 +307,7 @@ static int ring_up(struct vhost_user *vu, u32 index)
 		vhost_user_relay_serve(vu->relay, index);
 		return 0;
 	}
+	vhost_user_notifier_up(vu, index);
 	/* What came while nobody had the ring, in either direction. */
 	eventfd_write(r->q->kickfd, 1);
 	irq_raise(r->q->call);
@@ -463,6 +465,7 @@ static struct vq_pos vu_stop(struct datapath *d, struct virtio_queue *q)
 	if (vu->relay)
 		vhost_user_relay_rest(vu->relay, q->index);
 	pthread_mutex_lock(&vu->lock);
+	vhost_user_notifier_drop(vu, q->index);
 	if (r->up) {
 		int err = ring_down(vu, q->index);
 
@@ -536,6 +539,8 @@ static void vu_destroy(struct datapath *d)
 	struct vhost_user *vu = vhost_user_of(d);
 
 	vhost_user_link_end(vu);
+	for (u32 i = 0; i < vu->o.nqueues; i++)
+		vhost_user_notifier_drop(vu, i);
 	vhost_user_relay_destroy(vu->relay);
 	drop_record(vu);
 	pthread_mutex_destroy(&vu->lock);

@@ -17,6 +17,7 @@ struct mem_region;
 struct vhost_user_conn {
 	int sock; /* -1: none */
 	u32 timeout_ms;
+	bool notifiers; /* it may have host notifiers */
 	u64 features; /* virtio features offered by the back end, and VHOST_USER_F_PROTOCOL_FEATURES */
 	u64 protocol;  /* protocol features in force */
 	u32 queue_num; /* how many queues the back end has; 0: it does not say */

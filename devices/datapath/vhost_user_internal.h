@@ -6,6 +6,7 @@
  *	vhost_user_link.c	which back end there is, and what it says by itself
  *	vhost_user_net.c	what a network device has besides
  *	vhost_user_log.c	the log of written pages
+ *	vhost_user_notify.c	doorbells that are pages of the back end's
  */
 #ifndef DEVICES_DATAPATH_VHOST_USER_INTERNAL_H
 #define DEVICES_DATAPATH_VHOST_USER_INTERNAL_H
@@ -29,6 +30,11 @@ struct vhost_user_ring {
 	bool rests;	   /* not to be enabled */
 	bool left; /* it was stopped without a back end: the record may have something in flight */
 	u32 rings; /* of which of the queue's rings: q->rings */
+};
+
+struct vhost_user_notifier {
+	void *page; /* mapped, or NULL */
+	bool there; /* in the place of the queue's doorbell */
 };
 
 struct vhost_user {
@@ -72,6 +78,7 @@ struct vhost_user {
 	const struct mem_log *log; /* written pages are marked there, or NULL */
 	u8 config[VHOST_USER_CONFIG_MAX];
 	struct vhost_user_ring ring[VIRTIO_QUEUES_MAX];
+	struct vhost_user_notifier notifier[VIRTIO_QUEUES_MAX];
 };
 
 static inline bool vhost_user_connected(const struct vhost_user *vu)
@@ -132,6 +139,22 @@ void vhost_user_log_lost(struct vhost_user *vu);
 
 /* datapath_ops.log_dirty() */
 int vhost_user_log_dirty(struct datapath *d, const struct mem_log *log);
+
+/* ---- vhost_user_notify.c ---- */
+
+/* Is this message, on the back end's channel, one about a host notifier that can be? Returns 0 and its page, or NULL
+ * if there is to be none any more; or -errno. Without the lock. */
+int vhost_user_notifier_check(const struct vhost_user *vu, const struct vhost_user_msg *m,
+			      void **page);
+
+/* The page of queue `index` is this, from vhost_user_notifier_check(). Without the lock. */
+void vhost_user_notifier_set(struct vhost_user *vu, u32 index, void *page);
+
+/* The back end has ring `index`: its page, if there is one, takes the doorbell's place. The lock is held. */
+void vhost_user_notifier_up(struct vhost_user *vu, u32 index);
+
+/* The page, if there is one, is no more. The lock is held. */
+void vhost_user_notifier_drop(struct vhost_user *vu, u32 index);
 
 /* ---- vhost_user_link.c ---- */
 

@@ -158,7 +158,8 @@ static void channel_ready(struct loop_fd *lf, u32 events)
 {
 	struct vhost_user *vu = container_of(lf, struct vhost_user, channel);
 	struct vhost_user_msg m;
-	bool known;
+	void *page = NULL;
+	int err = 0;
 
 	(void)events;
 	if (lf->fd < 0)
@@ -167,11 +168,18 @@ static void channel_ready(struct loop_fd *lf, u32 events)
 		close_channel(vu);
 		return;
 	}
+	if (m.hdr.request == VHOST_USER_BACKEND_VRING_HOST_NOTIFIER)
+		err = vhost_user_notifier_check(vu, &m, &page);
+	else if (m.hdr.request != VHOST_USER_BACKEND_CONFIG_CHANGE)
+		err = -EOPNOTSUPP;
 	vhost_user_close_fds(&m);
-	known = m.hdr.request == VHOST_USER_BACKEND_CONFIG_CHANGE;
-	answer(vu, &m, !known);
-	if (known)
+	answer(vu, &m, err != 0);
+	if (err)
+		return;
+	if (m.hdr.request == VHOST_USER_BACKEND_CONFIG_CHANGE)
 		reread_config(vu);
+	else
+		vhost_user_notifier_set(vu, m.area.vring & VHOST_USER_VRING_INDEX, page);
 }
 
 static void error_ready(struct loop_fd *lf, u32 events)
@@ -498,6 +506,7 @@ int vhost_user_link_begin(struct vhost_user *vu)
 	}
 
 	vu->conn.sock = vu->door = -1;
+	vu->conn.notifiers = vu->o.pages;
 	vu->conn.timeout_ms = vu->o.timeout_ms ? vu->o.timeout_ms : VHOST_USER_TIMEOUT_MS;
 	vu->hangup = (struct loop_fd){ .fd = -1, .ready = hangup_ready };
 	vu->channel = (struct loop_fd){ .fd = -1, .ready = channel_ready };

@@ -202,6 +202,7 @@ static int connect_to(struct offloaded *f, const struct machine_env *env,
 				  ? VIRTIO_FEATURE(VIRTIO_BLK_F_MQ)
 				  : 0),
 		.repeatable = f->type.id == VIRTIO_ID_BLOCK,
+		.pages = o->pages,
 		.timeout_ms = opts->timeout_ms,
 		.config_changed = config_changed,
 		.owner = f,

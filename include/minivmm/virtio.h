@@ -48,6 +48,7 @@ struct virtio_options {
 	u16 queues;	/* 0: the device type's default */
 	u16 queue_size; /* the largest; 0: the default. A power of two */
 	u32 iothread;	/* the first queue's; the others follow round-robin (loop_queues) */
+	bool pages; /* each queue's doorbell is in a page of its own, if the transport is PCI's */
 };
 
 struct virtio_ops {
@@ -124,6 +125,10 @@ struct virtio_dev {
 	struct virtio_queue *queue;
 	struct irq *config_irq; /* the transport's, from virtio_attach() on */
 	struct datapath *path;	/* who serves path->queues; NULL: all are served in-process */
+	bool pages;		/* as in virtio_options */
+	/* The transport's, or NULL: have a page in the place of queue `index`'s doorbell. See bus_page_set(). */
+	int (*set_page)(void *transport, u32 index, void *page);
+	void *transport;
 
 	/* Under `lock`. */
 	pthread_mutex_t lock;
@@ -184,6 +189,14 @@ void virtio_needs_reset(struct virtio_dev *v, const char *why);
 
 /* Likewise, but it is the host that can't go on. */
 void virtio_host_failed(struct virtio_dev *v, const char *why);
+
+/*
+ * Have the driver's kicks of queue `index` written to the page at `page`, wherever in it, in the place of its
+ * kick eventfd; NULL: no longer, and on return nobody has that page any more. Before and after, and if the machine
+ * can't, they come by the eventfd. Returns 0, -EOPNOTSUPP (the transport has no pages) or -errno. Any thread but
+ * one that holds a bus's lock.
+ */
+int virtio_queue_set_page(struct virtio_dev *v, u32 index, void *page);
 
 /* ---- for transports ---- */
 
