@@ -435,7 +435,9 @@ static void hang_up(struct back_end *be)
 			close(r->kick);
 		if (r->call >= 0)
 			close(r->call);
-		*r = (struct be_ring){ .kick = -1, .call = -1 }; /* as if killed: nothing is put */
+		if (r->running) /* as if killed: nothing is put */
+			vq_abandon(&r->vq);
+		*r = (struct be_ring){ .kick = -1, .call = -1 };
 	}
 	for (u32 i = 0; i < be->mem.nregions; i++)
 		munmap(be->mem.region[i].host, be->mem.region[i].size);

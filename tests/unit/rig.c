@@ -5,6 +5,8 @@
 #include "tests/unit/unit.h"
 
 #include <dirent.h>
+#include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -74,6 +76,26 @@ int temp_file(const void *content, u64 len, char *path)
 	if (path)
 		sprintf(path, "/proc/self/fd/%d", fd);
 	return fd;
+}
+
+static void write_file(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return;
+	ck_assert_int_eq(write(fd, text, strlen(text)), strlen(text));
+	close(fd);
+}
+
+const char *own_network(void)
+{
+	if (unshare(CLONE_NEWNET) < 0)
+		return "no network namespace of our own: root is needed";
+	/* No router solicitations among our frames. */
+	write_file("/proc/sys/net/ipv6/conf/all/disable_ipv6", "1");
+	write_file("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1");
+	return NULL;
 }
 
 static int saved_stdio[2] = { -1, -1 };

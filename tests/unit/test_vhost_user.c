@@ -13,7 +13,6 @@
 #include <unistd.h>
 
 #define CONFIG_LEN 12
-#define WAIT_TURNS 50000
 
 static struct vdrv d;
 static struct back_end be;
@@ -44,6 +43,16 @@ static void plug(int mode)
 	vdrv_plug(&d, create);
 }
 
+/* The same with a driver, and with these protocol features, too. */
+static void start_with(int mode, u64 protocol)
+{
+	begin(mode);
+	be.protocol |= protocol;
+	be_listen(&be);
+	vdrv_plug(&d, create);
+	vdrv_start(&d, ~0ULL);
+}
+
 static void end(void)
 {
 	if (d.dev)
@@ -63,15 +72,7 @@ static void refused(const char *why)
 	end();
 }
 
-/* Let the loop run until `what`. */
-#define wait_until(what)                                   \
-	do {                                               \
-		for (u32 i_ = 0; !(what); i_++) {          \
-			ck_assert_uint_lt(i_, WAIT_TURNS); \
-			vdrv_settle(&d);                   \
-			usleep(200);                       \
-		}                                          \
-	} while (0)
+#define wait_until(what) vdrv_wait_until(&d, what)
 
 static struct ring_buf pair[2];
 
@@ -175,11 +176,7 @@ START_TEST(a_queue_that_is_reset_can_be_set_up_again)
 
 START_TEST(memory_goes_by_slots_if_the_back_end_wants_that)
 {
-	begin(_i);
-	be.protocol |= BE_P(CONFIGURE_MEM_SLOTS);
-	be_listen(&be);
-	vdrv_plug(&d, create);
-	vdrv_start(&d, ~0ULL);
+	start_with(_i, BE_P(CONFIGURE_MEM_SLOTS));
 	request(0, 7);
 	ck_assert_uint_eq(be_seen(&be, VHOST_USER_ADD_MEM_REG), 1);
 	ck_assert_uint_eq(be_seen(&be, VHOST_USER_SET_MEM_TABLE), 0);
@@ -188,11 +185,7 @@ START_TEST(memory_goes_by_slots_if_the_back_end_wants_that)
 
 START_TEST(the_status_is_told_if_the_back_end_wants_that)
 {
-	begin(_i);
-	be.protocol |= BE_P(STATUS);
-	be_listen(&be);
-	vdrv_plug(&d, create);
-	vdrv_start(&d, ~0ULL);
+	start_with(_i, BE_P(STATUS));
 	ck_assert_uint_eq(be_get(&be.status), STATUS_RUNNING);
 	request(0, 7);
 	end();
@@ -459,11 +452,7 @@ START_TEST(with_a_record_the_queues_go_on)
 
 START_TEST(a_reset_while_nobody_is_there)
 {
-	begin(_i);
-	be.protocol |= BE_P(INFLIGHT_SHMFD);
-	be_listen(&be);
-	vdrv_plug(&d, create);
-	vdrv_start(&d, ~0ULL);
+	start_with(_i, BE_P(INFLIGHT_SHMFD));
 	request(0, 1);
 	kill_it();
 	vdrv_settle(&d);
@@ -480,11 +469,7 @@ START_TEST(a_reset_while_nobody_is_there)
 
 START_TEST(the_next_back_end_must_offer_as_much)
 {
-	begin(_i % VDRV_BUSES);
-	be.protocol |= BE_P(INFLIGHT_SHMFD);
-	be_listen(&be);
-	vdrv_plug(&d, create);
-	vdrv_start(&d, ~0ULL);
+	start_with(_i % VDRV_BUSES, BE_P(INFLIGHT_SHMFD));
 	/* As the live switch does: what is asked about is not all that a driver may accept. */
 	d.v->path->ops->features(d.v->path, VIRTIO_FEATURE(VIRTIO_F_VERSION_1));
 	request(0, 1);
@@ -505,11 +490,7 @@ START_TEST(the_next_back_end_must_offer_as_much)
 /* It keeps a record, of which the next one does not know. */
 START_TEST(the_next_back_end_must_take_the_record)
 {
-	begin(_i % VDRV_BUSES);
-	be.protocol |= BE_P(INFLIGHT_SHMFD);
-	be_listen(&be);
-	vdrv_plug(&d, create);
-	vdrv_start(&d, ~0ULL);
+	start_with(_i % VDRV_BUSES, BE_P(INFLIGHT_SHMFD));
 	request(0, 1);
 	kill_it();
 	be.protocol &= ~BE_P(INFLIGHT_SHMFD);
@@ -531,11 +512,7 @@ START_TEST(a_queue_that_is_reset_leaves_no_record)
 	u8 record[4096], full[4096];
 	int fd;
 
-	begin(_i); /* not MMIO */
-	be.protocol |= BE_P(INFLIGHT_SHMFD);
-	be_listen(&be);
-	vdrv_plug(&d, create);
-	vdrv_start(&d, ~0ULL);
+	start_with(_i, BE_P(INFLIGHT_SHMFD)); /* not MMIO */
 	request(0, 1);
 	fd = dup(be.record);
 	memset(full, 0xff, sizeof(full));
@@ -565,11 +542,7 @@ START_TEST(what_is_in_the_record_stays_with_the_back_ends)
 	struct datapath *path = NULL;
 	int fd;
 
-	begin(_i);
-	be.protocol |= BE_P(INFLIGHT_SHMFD);
-	be_listen(&be);
-	vdrv_plug(&d, create);
-	vdrv_start(&d, ~0ULL);
+	start_with(_i, BE_P(INFLIGHT_SHMFD));
 	for (u32 i = 0; i < 5; i++)
 		request(0, i);
 	fd = dup(be.record);

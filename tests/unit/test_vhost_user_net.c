@@ -14,11 +14,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#define CONFIG(f)  offsetof(struct virtio_net_config, f)
-#define WAIT_TURNS 50000
-#define OFFLOADS   (NET_HOST_OFFLOADS | NET_GUEST_OFFLOADS)
-#define MQ_CTRL	   4 /* the control queue of two pairs */
-#define NO_MQ	   (NET_ALL & ~NET_F(MQ))
+#define CONFIG(f) offsetof(struct virtio_net_config, f)
+#define OFFLOADS  (NET_HOST_OFFLOADS | NET_GUEST_OFFLOADS)
+#define MQ_CTRL	  4 /* the control queue of two pairs */
+#define NO_MQ	  (NET_ALL & ~NET_F(MQ))
 
 static struct net_rig n;
 static struct back_end be;
@@ -69,14 +68,7 @@ static void end(void)
 	vdrv_free(&n.d);
 }
 
-#define wait_until(what)                                   \
-	do {                                               \
-		for (u32 i_ = 0; !(what); i_++) {          \
-			ck_assert_uint_lt(i_, WAIT_TURNS); \
-			vdrv_settle(&n.d);                 \
-			usleep(200);                       \
-		}                                          \
-	} while (0)
+#define wait_until(what) vdrv_wait_until(&n.d, what)
 
 static void send_frame(u32 q)
 {

@@ -19,7 +19,6 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define WAIT_TURNS 50000
 #define FILE_PAGES 4
 #define NOTIFIERS  (BE_P(HOST_NOTIFIER) | BE_P(BACKEND_SEND_FD))
 
@@ -67,14 +66,7 @@ static void end(void)
 	vdrv_free(&d);
 }
 
-#define wait_until(what)                                   \
-	do {                                               \
-		for (u32 i_ = 0; !(what); i_++) {          \
-			ck_assert_uint_lt(i_, WAIT_TURNS); \
-			vdrv_settle(&d);                   \
-			usleep(200);                       \
-		}                                          \
-	} while (0)
+#define wait_until(what) vdrv_wait_until(&d, what)
 
 static void request(u32 q)
 {
@@ -239,7 +231,7 @@ START_TEST(nonsense_is_refused)
 		struct vhost_user_area a;
 		bool fd;
 	} bad[] = {
-		{ { 2, PAGE_SIZE, 0 }, true },	/* no such queue */
+		{ { 2, PAGE_SIZE, 0 }, true }, /* no such queue */
 		{ { 255, PAGE_SIZE, 0 }, true },
 		{ { 0x200, PAGE_SIZE, 0 }, true }, /* no such flag */
 		{ { 1ULL << 32, PAGE_SIZE, 0 }, true },

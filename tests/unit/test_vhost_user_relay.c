@@ -17,10 +17,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#define SIZE	   64
-#define LEN	   100
-#define WAIT_TURNS 50000
-#define EVENT_IDX  VIRTIO_FEATURE(VIRTIO_RING_F_EVENT_IDX)
+#define SIZE	  64
+#define LEN	  100
+#define EVENT_IDX VIRTIO_FEATURE(VIRTIO_RING_F_EVENT_IDX)
 
 static struct vdrv d;
 static struct back_end be;
@@ -71,14 +70,7 @@ static void end(void)
 	vdrv_free(&d);
 }
 
-#define wait_until(what)                                   \
-	do {                                               \
-		for (u32 i_ = 0; !(what); i_++) {          \
-			ck_assert_uint_lt(i_, WAIT_TURNS); \
-			vdrv_settle(&d);                   \
-			usleep(200);                       \
-		}                                          \
-	} while (0)
+#define wait_until(what) vdrv_wait_until(&d, what)
 
 static struct req submit(u32 q, u8 byte)
 {

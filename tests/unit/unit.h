@@ -128,6 +128,10 @@ void limit_fds(u32 n);
 /* An unlinked file with `len` bytes of content; `path` (32 bytes) names it while it is open. */
 int temp_file(const void *content, u64 len, char *path);
 
+/* A network namespace of the test's own, in which nobody sends anything by himself. Returns NULL, or why there can be
+ * none. */
+const char *own_network(void);
+
 /* Let `in` and `out` be standard input and output until stdio_end(). -1: closed. */
 void stdio_begin(int in, int out);
 void stdio_end(void);
