@@ -29,6 +29,9 @@ struct bus {
 	u32 nranges, room;
 	int vm_fd;
 	bool refusal_told; /* KVM refused a doorbell, and the user knows */
+	const struct bus_map_ops *map;
+	void *map_ctx;
+	u64 slots[BUS_SLOTS_MAX / 64]; /* in use */
 };
 
 int bus_create(struct bus **out, enum bus_kind kind)
@@ -98,6 +101,116 @@ void bus_attach_vm(struct bus *b, int vm_fd)
 	pthread_rwlock_unlock(&b->lock);
 }
 
+/* ---- pages; the lock is held ---- */
+
+static int slot_take(struct bus *b)
+{
+	for (u32 i = 0; i < BUS_SLOTS_MAX; i++) {
+		u64 bit = 1ULL << i % 64;
+
+		if (b->slots[i / 64] & bit)
+			continue;
+		b->slots[i / 64] |= bit;
+		return i;
+	}
+	return -ENOSPC;
+}
+
+static void page_unmap(struct bus *b, const struct bus_range *r, struct bus_page *p)
+{
+	if (p->slot < 0)
+		return;
+	b->map->map(b->map_ctx, p->slot, r->base + p->off, NULL);
+	b->slots[p->slot / 64] &= ~(1ULL << p->slot % 64);
+	p->slot = -1;
+}
+
+/* A page that can't be had is none: the doorbell is still there. So it is where the guest has put its RAM, too. */
+static void page_map(struct bus *b, const struct bus_range *r, struct bus_page *p)
+{
+	if (!b->map || !p->host || (r->base + p->off) % PAGE_SIZE)
+		return;
+	p->slot = slot_take(b);
+	if (p->slot < 0 || !b->map->map(b->map_ctx, p->slot, r->base + p->off, p->host))
+		return;
+	b->slots[p->slot / 64] &= ~(1ULL << p->slot % 64);
+	p->slot = -1;
+}
+
+static void pages_map(struct bus *b, const struct bus_range *r, bool on)
+{
+	for (u32 i = 0; r->pages && i < BUS_PAGES_MAX; i++) {
+		if (on)
+			page_map(b, r, &r->pages[i]);
+		else
+			page_unmap(b, r, &r->pages[i]);
+	}
+}
+
+void bus_attach_map(struct bus *b, const struct bus_map_ops *ops, void *ctx)
+{
+	pthread_rwlock_wrlock(&b->lock);
+	for (u32 i = 0; i < b->nranges; i++)
+		pages_map(b, b->range[i], false);
+	b->map = ops;
+	b->map_ctx = ctx;
+	for (u32 i = 0; i < b->nranges; i++)
+		pages_map(b, b->range[i], true);
+	pthread_rwlock_unlock(&b->lock);
+}
+
+/* The entry for `off`, or one that is free, or NULL. */
+static struct bus_page *page_at(struct bus_range *r, u64 off)
+{
+	struct bus_page *found = NULL;
+
+	for (u32 i = 0; i < BUS_PAGES_MAX; i++) {
+		struct bus_page *p = &r->pages[i];
+
+		if (p->host && p->off == off)
+			return p;
+		if (!p->host && !found)
+			found = p;
+	}
+	return found;
+}
+
+static int page_set(struct bus *b, struct bus_range *r, u64 off, void *host)
+{
+	struct bus_page *p;
+
+	if (!r->pages && host) {
+		r->pages = calloc(BUS_PAGES_MAX, sizeof(*r->pages));
+		for (u32 i = 0; r->pages && i < BUS_PAGES_MAX; i++)
+			r->pages[i].slot = -1;
+	}
+	if (!r->pages)
+		return host ? -ENOMEM : 0;
+	p = page_at(r, off);
+	if (!p)
+		return -ENOSPC;
+	page_unmap(b, r, p);
+	p->off = off;
+	p->host = host;
+	if (r->bus == b)
+		page_map(b, r, p);
+	return 0;
+}
+
+int bus_page_set(struct bus *b, struct bus_range *r, u64 off, void *host)
+{
+	int err;
+
+	if (off % PAGE_SIZE || !range_inside(off, PAGE_SIZE, 0, r->len))
+		return -EINVAL;
+	pthread_rwlock_wrlock(&b->lock);
+	err = page_set(b, r, off, host);
+	pthread_rwlock_unlock(&b->lock);
+	return err;
+}
+
+/* ---- ranges ---- */
+
 /* The index of the first range whose base lies above `addr`. */
 static u32 first_above(const struct bus *b, u64 addr)
 {
@@ -162,6 +275,7 @@ static int add_locked(struct bus *b, struct bus_range *r)
 	b->nranges++;
 	r->bus = b;
 	bells_in_kvm(b, r, true);
+	pages_map(b, r, true);
 	return 0;
 }
 
@@ -189,6 +303,7 @@ void bus_del(struct bus_range *r)
 	for (u32 i = 0; i < b->nranges; i++) {
 		if (b->range[i] != r)
 			continue;
+		pages_map(b, r, false);
 		bells_in_kvm(b, r, false);
 		b->nranges--;
 		memmove(&b->range[i], &b->range[i + 1], (b->nranges - i) * sizeof(r));
@@ -201,6 +316,8 @@ void bus_del(struct bus_range *r)
 void bus_range_free(struct bus_range *r)
 {
 	free(r->bells);
+	free(r->pages);
+	r->pages = NULL;
 	r->bells = NULL;
 	r->nbells = 0;
 }

@@ -148,3 +148,18 @@ const struct irqchip_ops vm_irqchip_ops = {
 	.routes = vm_routes,
 	.irqfd = vm_irqfd,
 };
+
+static int vm_map(void *ctx, u32 slot, u64 gpa, void *host)
+{
+	struct vm *vm = ctx;
+	struct kvm_userspace_memory_region r = {
+		.slot = MEM_REGIONS_MAX + slot,
+		.guest_phys_addr = gpa,
+		.memory_size = host ? PAGE_SIZE : 0,
+		.userspace_addr = (uintptr_t)host,
+	};
+
+	return ioctl(vm->vm_fd, KVM_SET_USER_MEMORY_REGION, &r) < 0 ? -errno : 0;
+}
+
+const struct bus_map_ops vm_map_ops = { .map = vm_map };

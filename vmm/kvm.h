@@ -9,6 +9,7 @@
 #ifndef VMM_KVM_H
 #define VMM_KVM_H
 
+#include "minivmm/bus.h"
 #include "minivmm/irq.h"
 #include "minivmm/mem.h"
 
@@ -31,5 +32,8 @@ void vm_destroy(struct vm *vm);
 
 /* Carries interrupts into the VM whose `struct vm` is the context. */
 extern const struct irqchip_ops vm_irqchip_ops;
+
+/* Puts pages of the MMIO bus into it, likewise: in the memory slots behind the RAM's. */
+extern const struct bus_map_ops vm_map_ops;
 
 #endif

@@ -385,6 +385,7 @@ static int life_begin(struct machine *m)
 	irqchip_attach(m->irqchip, &vm_irqchip_ops, &m->vm);
 	bus_attach_vm(m->pio, m->vm.vm_fd);
 	bus_attach_vm(m->mmio, m->vm.vm_fd);
+	bus_attach_map(m->mmio, &vm_map_ops, &m->vm);
 	footprint_trim();
 	err = vcpus_start(m->vcpus, &entry);
 	if (err)
@@ -406,8 +407,10 @@ static void life_end(struct machine *m)
 		irqchip_attach(m->irqchip, NULL, NULL);
 	if (m->pio)
 		bus_attach_vm(m->pio, -1);
-	if (m->mmio)
+	if (m->mmio) {
 		bus_attach_vm(m->mmio, -1);
+		bus_attach_map(m->mmio, NULL, NULL);
+	}
 	vm_destroy(&m->vm);
 }
 

@@ -106,6 +106,7 @@ static int connect_vhost_user(struct machine *m, const struct device_config *d,
 		.npairs = npairs,
 		.queue_size = o->queue_size ? o->queue_size : VIRTIO_NET_QUEUE_SIZE,
 		.packed = o->packed,
+		.pages = o->pages,
 		.mtu = d->net.mtu,
 	};
 	int err = 0;

@@ -198,6 +198,15 @@ static int open_ports(struct machine *m, bool stdio)
 	return 0;
 }
 
+/* Is it another process's, which may have doorbells of its own? */
+static bool has_back_end(const struct device_config *d)
+{
+	return d->kind == DEVICE_VHOST_USER ||
+	       (d->kind == DEVICE_DISK && d->disk.datapath == DISK_VHOST_USER && d->disk.socket) ||
+	       (d->kind == DEVICE_NET && d->net.datapath == NET_VHOST_USER &&
+		d->net.peer == NET_BACK_END);
+}
+
 static int build_device(struct machine *m, const struct device_config *d, struct stream *stream,
 			u32 *nmmio, u32 *nqueues)
 {
@@ -206,6 +215,7 @@ static int build_device(struct machine *m, const struct device_config *d, struct
 		.queues = d->queues,
 		.queue_size = d->queue_size,
 		.iothread = *nqueues,
+		.pages = d->bus == DEVICE_ON_PCI && has_back_end(d),
 	};
 	struct virtio_dev *v;
 	struct device *dev;

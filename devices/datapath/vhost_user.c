@@ -81,6 +81,7 @@ void vhost_user_lose(struct vhost_user *vu, int err)
 	for (u32 i = 0; i < vu->o.nqueues; i++) {
 		struct vhost_user_ring *r = &vu->ring[i];
 
+		vhost_user_notifier_drop(vu, i);
 		if (vu->relay)
 			vhost_user_relay_disconnect(vu->relay, i);
 		else
@@ -230,7 +231,8 @@ int vhost_user_set_addr(struct vhost_user *vu, const struct vhost_user_addr *add
 	vhost_user_msg_init(&m, VHOST_USER_SET_VRING_ADDR);
 	m.hdr.size = sizeof(m.addr);
 	m.addr = *addr;
-	m.addr.flags = vu->log ? 1 << VHOST_VRING_F_LOG : 0;
+	/* The relay's rings are not the guest's. */
+	m.addr.flags = vu->log && !vu->relay ? 1 << VHOST_VRING_F_LOG : 0;
 	return vhost_user_tell(&vu->conn, &m);
 }
 
@@ -305,6 +307,7 @@ static int ring_up(struct vhost_user *vu, u32 index)
 		vhost_user_relay_serve(vu->relay, index);
 		return 0;
 	}
+	vhost_user_notifier_up(vu, index);
 	/* What came while nobody had the ring, in either direction. */
 	eventfd_write(r->q->kickfd, 1);
 	irq_raise(r->q->call);
@@ -330,14 +333,18 @@ int vhost_user_hand_over_all(struct vhost_user *vu)
 static u64 vu_features(struct datapath *d, u64 offered)
 {
 	struct vhost_user *vu = vhost_user_of(d);
-	u64 can = vu->conn.features | vu->o.ours | VIRTIO_FEATURE(VIRTIO_F_RING_RESET);
+	u64 can;
 
+	pthread_mutex_lock(&vu->lock);
+	can = vu->conn.features | vu->o.ours | VIRTIO_FEATURE(VIRTIO_F_RING_RESET);
 	if (vu->relay)
 		can = (can | VHOST_USER_RELAY_OURS) & ~RELAY_CANT;
 	can &= offered & ~vu->o.withheld;
-	vu->offered = can & vu->conn.features & ~vu->o.ours;
+	/* Asked again for a live switch, it is about fewer features than the driver may accept later. */
+	vu->offered |= can & vu->conn.features & ~vu->o.ours;
 	if (vu->relay)
 		vu->offered &= ~VHOST_USER_RELAY_OURS;
+	pthread_mutex_unlock(&vu->lock);
 	return can;
 }
 
@@ -380,15 +387,23 @@ static int vu_start(struct datapath *d, struct virtio_queue *q, const struct vq_
 	struct vhost_user *vu = vhost_user_of(d);
 	struct vhost_user_ring *r = &vu->ring[q->index];
 	int err = check_ring(vu, q, cfg, pos);
+	bool again; /* nobody had it since it was stopped without a back end */
 
 	if (err)
 		return err;
 	pthread_mutex_lock(&vu->lock);
 	vu->dev = q->dev;
+	again = r->left && r->rings == q->rings && memcmp(&r->pos, &pos, sizeof(pos)) == 0;
 	if (r->left && r->rings != q->rings)
 		vhost_user_record_forget(vu->record, &vu->record_at, q->index, cfg->packed,
 					 vu->o.queue_size);
-	*r = (struct vhost_user_ring){ .q = q, .cfg = *cfg, .pos = pos, .rests = r->rests };
+	*r = (struct vhost_user_ring){
+		.q = q,
+		.cfg = *cfg,
+		.pos = pos,
+		.recover = again,
+		.rests = r->rests,
+	};
 	if (vhost_user_connected(vu) && !vu->given_up)
 		err = ring_up(vu, q->index);
 	if (err == -EREMOTEIO)
@@ -433,9 +448,11 @@ static struct vq_pos final_pos(struct vhost_user *vu, u32 index)
 		vhost_user_relay_disconnect(vu->relay, index);
 		return vhost_user_relay_stop(vu->relay, index);
 	}
-	if (r->recover)
-		vhost_user_ring_recover(vu->env->mem, &r->cfg, index, vu->record, &vu->record_at,
-					&r->pos);
+	if (!r->recover)
+		return r->pos;
+	vhost_user_ring_recover(vu->env->mem, &r->cfg, index, vu->record, &vu->record_at, &r->pos);
+	if (!vu->o.in_order && vhost_user_record_busy(vu->record, &vu->record_at, index, &r->cfg))
+		return vhost_user_ring_unknown(&r->cfg, r->pos.used);
 	return r->pos;
 }
 
@@ -448,6 +465,7 @@ static struct vq_pos vu_stop(struct datapath *d, struct virtio_queue *q)
 	if (vu->relay)
 		vhost_user_relay_rest(vu->relay, q->index);
 	pthread_mutex_lock(&vu->lock);
+	vhost_user_notifier_drop(vu, q->index);
 	if (r->up) {
 		int err = ring_down(vu, q->index);
 
@@ -455,7 +473,9 @@ static struct vq_pos vu_stop(struct datapath *d, struct virtio_queue *q)
 			vhost_user_lose(vu, err);
 	}
 	pos = final_pos(vu, q->index);
-	*r = (struct vhost_user_ring){ .rests = r->rests, .left = r->recover, .rings = q->rings };
+	*r = (struct vhost_user_ring){
+		.pos = pos, .rests = r->rests, .left = r->recover, .rings = q->rings
+	};
 	pthread_mutex_unlock(&vu->lock);
 	return pos;
 }
@@ -495,15 +515,21 @@ void vhost_user_config_written(struct datapath *path, u32 off, const u8 *buf, u3
 
 void vhost_user_enable(struct vhost_user *vu, u32 n)
 {
+	bool told = false;
+
 	for (u32 i = 0; i < vu->o.nqueues; i++) {
 		struct vhost_user_ring *r = &vu->ring[i];
 
 		if (r->rests == (i >= n))
 			continue;
 		r->rests = i >= n;
-		if (r->up)
-			vhost_user_done(vu, enable(vu, i, !r->rests), "enabling a queue");
+		if (!r->up)
+			continue;
+		vhost_user_done(vu, enable(vu, i, !r->rests), "enabling a queue");
+		told = true;
 	}
+	if (told && vhost_user_connected(vu)) /* those that rest do so on return */
+		vhost_user_done(vu, vhost_user_sync(&vu->conn), "enabling a queue");
 }
 
 /* ---- making and freeing ---- */
@@ -513,6 +539,8 @@ static void vu_destroy(struct datapath *d)
 	struct vhost_user *vu = vhost_user_of(d);
 
 	vhost_user_link_end(vu);
+	for (u32 i = 0; i < vu->o.nqueues; i++)
+		vhost_user_notifier_drop(vu, i);
 	vhost_user_relay_destroy(vu->relay);
 	drop_record(vu);
 	pthread_mutex_destroy(&vu->lock);

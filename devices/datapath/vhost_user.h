@@ -35,6 +35,8 @@ struct vhost_user_options {
 	bool in_order;
 	/* A request can be done twice: vhost_user_relay.c says what that means. */
 	bool repeatable;
+	/* The transport can have a page of the back end's in the place of each doorbell. */
+	bool pages;
 	u32 timeout_ms; /* for each answer; 0: VHOST_USER_TIMEOUT_MS */
 
 	/* Called on the main loop, without a lock. NULL: nobody wants to know. */

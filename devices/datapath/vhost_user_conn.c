@@ -23,6 +23,9 @@
 	(P(MQ) | P(REPLY_ACK) | P(BACKEND_REQ) | P(CONFIG) | P(INFLIGHT_SHMFD) | P(RESET_DEVICE) | \
 	 P(CONFIGURE_MEM_SLOTS) | P(STATUS) | P(RARP) | P(MTU) | P(LOG_SHMFD))
 
+/* These two go together: a notifier comes with a descriptor. */
+#define NOTIFIERS     (P(HOST_NOTIFIER) | P(BACKEND_SEND_FD))
+
 #define CONFIG_HEADER offsetof(struct vhost_user_config, data)
 
 const char *vhost_user_conn_why(int err)
@@ -152,9 +155,19 @@ int vhost_user_ask_u64(struct vhost_user_conn *c, u32 request, u64 *value)
 	return err;
 }
 
+/* Requests are handled in their order, so any answer will do. */
+int vhost_user_sync(struct vhost_user_conn *c)
+{
+	u64 features;
+
+	if (vhost_user_has(c, VHOST_USER_PROTOCOL_F_REPLY_ACK))
+		return 0;
+	return vhost_user_ask_u64(c, VHOST_USER_GET_FEATURES, &features);
+}
+
 int vhost_user_negotiate(struct vhost_user_conn *c)
 {
-	u64 offered = 0, n = 0;
+	u64 known = KNOWN | (c->notifiers ? NOTIFIERS : 0), offered = 0, n = 0;
 	int err;
 
 	c->protocol = 0;
@@ -164,8 +177,8 @@ int vhost_user_negotiate(struct vhost_user_conn *c)
 		err = vhost_user_ask_u64(c, VHOST_USER_GET_PROTOCOL_FEATURES, &offered);
 		if (!err) /* REPLY_ACK is not in force yet: this is not acknowledged */
 			err = vhost_user_tell_u64(c, VHOST_USER_SET_PROTOCOL_FEATURES,
-						  offered & KNOWN);
-		c->protocol = offered & KNOWN;
+						  offered & known);
+		c->protocol = offered & known;
 	}
 	if (!err) {
 		struct vhost_user_msg m;

@@ -17,6 +17,7 @@ struct mem_region;
 struct vhost_user_conn {
 	int sock; /* -1: none */
 	u32 timeout_ms;
+	bool notifiers; /* it may have host notifiers */
 	u64 features; /* virtio features offered by the back end, and VHOST_USER_F_PROTOCOL_FEATURES */
 	u64 protocol;  /* protocol features in force */
 	u32 queue_num; /* how many queues the back end has; 0: it does not say */
@@ -43,6 +44,9 @@ int vhost_user_tell_vring(struct vhost_user_conn *c, u32 request, u32 index, u32
 
 /* The same for VRING_KICK, CALL and ERR. */
 int vhost_user_tell_fd(struct vhost_user_conn *c, u32 request, u32 index, int fd);
+
+/* Wait until the back end has done all that it was told. Nothing to do if it acknowledges each request. */
+int vhost_user_sync(struct vhost_user_conn *c);
 
 /*
  * Send `m` and receive into it what is answered: exactly `size` bytes of payload, and `nfds` descriptors,

@@ -6,6 +6,7 @@
  *	vhost_user_link.c	which back end there is, and what it says by itself
  *	vhost_user_net.c	what a network device has besides
  *	vhost_user_log.c	the log of written pages
+ *	vhost_user_notify.c	doorbells that are pages of the back end's
  */
 #ifndef DEVICES_DATAPATH_VHOST_USER_INTERNAL_H
 #define DEVICES_DATAPATH_VHOST_USER_INTERNAL_H
@@ -23,12 +24,17 @@
 struct vhost_user_ring {
 	struct virtio_queue *q; /* NULL: it has not been started */
 	struct vq_cfg cfg;
-	struct vq_pos pos; /* where it begins */
+	struct vq_pos pos; /* where it begins; or, stopped, where it was said to stand */
 	bool up;	   /* the back end has it */
 	bool recover;	   /* the back end that had it has gone: `pos` is no longer true */
 	bool rests;	   /* not to be enabled */
 	bool left; /* it was stopped without a back end: the record may have something in flight */
 	u32 rings; /* of which of the queue's rings: q->rings */
+};
+
+struct vhost_user_notifier {
+	void *page; /* mapped, or NULL */
+	bool there; /* in the place of the queue's doorbell */
 };
 
 struct vhost_user {
@@ -39,9 +45,8 @@ struct vhost_user {
 	struct vhost_user_options o;
 	char where[160]; /* the back end is, for messages */
 	struct sockaddr_un addr;
-	int door;		/* server: listens */
-	u64 path_dev, path_ino; /* server: the file that we made; 0: none */
-	u64 offered;		/* what the driver can have accepted of the back end's features */
+	int door;			/* server: listens */
+	u64 path_dev, path_ino;		/* server: the file that we made; 0: none */
 	struct vhost_user_relay *relay; /* NULL: the back ends have the driver's rings themselves */
 
 	/* Main loop's. */
@@ -59,6 +64,7 @@ struct vhost_user {
 	u64 connected_at;	/* ms */
 	u32 retry_ms;		/* how long was waited for the last attempt; who knows that none is
 				 * connected may change it */
+	u64 offered;		/* what the driver can accept of the back end's features */
 	u64 features;		/* what the driver has accepted */
 	bool prepared;		/* `features` is valid */
 	bool used;		/* this back end has been handed features before */
@@ -72,6 +78,7 @@ struct vhost_user {
 	const struct mem_log *log; /* written pages are marked there, or NULL */
 	u8 config[VHOST_USER_CONFIG_MAX];
 	struct vhost_user_ring ring[VIRTIO_QUEUES_MAX];
+	struct vhost_user_notifier notifier[VIRTIO_QUEUES_MAX];
 };
 
 static inline bool vhost_user_connected(const struct vhost_user *vu)
@@ -121,6 +128,9 @@ int vhost_user_set_addr(struct vhost_user *vu, const struct vhost_user_addr *add
  * error of the connection's. */
 int vhost_user_share_log(struct vhost_user *vu);
 
+/* Can the back end log, or is there no log? */
+bool vhost_user_log_fits(const struct vhost_user *vu);
+
 /* The features of SET_FEATURES: those that were accepted, and the transport's. */
 u64 vhost_user_accepted(const struct vhost_user *vu);
 
@@ -129,6 +139,22 @@ void vhost_user_log_lost(struct vhost_user *vu);
 
 /* datapath_ops.log_dirty() */
 int vhost_user_log_dirty(struct datapath *d, const struct mem_log *log);
+
+/* ---- vhost_user_notify.c ---- */
+
+/* Is this message, on the back end's channel, one about a host notifier that can be? Returns 0 and its page, or NULL
+ * if there is to be none any more; or -errno. Without the lock. */
+int vhost_user_notifier_check(const struct vhost_user *vu, const struct vhost_user_msg *m,
+			      void **page);
+
+/* The page of queue `index` is this, from vhost_user_notifier_check(). Without the lock. */
+void vhost_user_notifier_set(struct vhost_user *vu, u32 index, void *page);
+
+/* The back end has ring `index`: its page, if there is one, takes the doorbell's place. The lock is held. */
+void vhost_user_notifier_up(struct vhost_user *vu, u32 index);
+
+/* The page, if there is one, is no more. The lock is held. */
+void vhost_user_notifier_drop(struct vhost_user *vu, u32 index);
 
 /* ---- vhost_user_link.c ---- */
 

@@ -158,7 +158,8 @@ static void channel_ready(struct loop_fd *lf, u32 events)
 {
 	struct vhost_user *vu = container_of(lf, struct vhost_user, channel);
 	struct vhost_user_msg m;
-	bool known;
+	void *page = NULL;
+	int err = 0;
 
 	(void)events;
 	if (lf->fd < 0)
@@ -167,11 +168,18 @@ static void channel_ready(struct loop_fd *lf, u32 events)
 		close_channel(vu);
 		return;
 	}
+	if (m.hdr.request == VHOST_USER_BACKEND_VRING_HOST_NOTIFIER)
+		err = vhost_user_notifier_check(vu, &m, &page);
+	else if (m.hdr.request != VHOST_USER_BACKEND_CONFIG_CHANGE)
+		err = -EOPNOTSUPP;
 	vhost_user_close_fds(&m);
-	known = m.hdr.request == VHOST_USER_BACKEND_CONFIG_CHANGE;
-	answer(vu, &m, !known);
-	if (known)
+	answer(vu, &m, err != 0);
+	if (err)
+		return;
+	if (m.hdr.request == VHOST_USER_BACKEND_CONFIG_CHANGE)
 		reread_config(vu);
+	else
+		vhost_user_notifier_set(vu, m.area.vring & VHOST_USER_VRING_INDEX, page);
 }
 
 static void error_ready(struct loop_fd *lf, u32 events)
@@ -230,7 +238,7 @@ static int check_back_end(struct vhost_user *vu)
 	bool no_record =
 		vu->record >= 0 && !vhost_user_has(&vu->conn, VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD);
 
-	if (!missing && !few && !no_config && !no_record)
+	if (!missing && !few && !no_config && !no_record && vhost_user_log_fits(vu))
 		return 0;
 	if (vu->ntold++ >= VHOST_USER_TOLD_MAX)
 		return -EOPNOTSUPP;
@@ -247,9 +255,13 @@ static int check_back_end(struct vhost_user *vu)
 		log_err("--%s: %s: the back end has no configuration space, which the "
 			"device needs",
 			vu->o.option, vu->where);
-	else
+	else if (no_record)
 		log_err("--%s: %s: the back end takes no record of requests in flight "
 			"(INFLIGHT_SHMFD), and the last one has left one",
+			vu->o.option, vu->where);
+	else
+		log_err("--%s: %s: the back end can't log the pages that it writes "
+			"(VHOST_F_LOG_ALL, LOG_SHMFD), which is asked for now",
 			vu->o.option, vu->where);
 	return -EOPNOTSUPP;
 }
@@ -494,6 +506,7 @@ int vhost_user_link_begin(struct vhost_user *vu)
 	}
 
 	vu->conn.sock = vu->door = -1;
+	vu->conn.notifiers = vu->o.pages;
 	vu->conn.timeout_ms = vu->o.timeout_ms ? vu->o.timeout_ms : VHOST_USER_TIMEOUT_MS;
 	vu->hangup = (struct loop_fd){ .fd = -1, .ready = hangup_ready };
 	vu->channel = (struct loop_fd){ .fd = -1, .ready = channel_ready };

@@ -9,6 +9,9 @@
  * How it works: the three go to the back end when the log begins, and to every back end that comes while there
  * is one; the last two once more, without the bits, when it ends. The driver and its device notice nothing.
  *
+ * With the relay the back end marks the buffers, and we, who write to the driver's rings, those. The rings that
+ * the back end has are no memory of the guest's.
+ *
  * A back end that dies may have written to its rings without having marked that yet, so we mark them. What it
  * wrote to buffers whose chains it has not returned, the next one writes again.
  *
@@ -36,6 +39,11 @@ static bool can_log(const struct vhost_user *vu)
 {
 	return vhost_user_has(&vu->conn, VHOST_USER_PROTOCOL_F_LOG_SHMFD) &&
 	       vu->conn.features & LOG_ALL;
+}
+
+bool vhost_user_log_fits(const struct vhost_user *vu)
+{
+	return !vu->log || can_log(vu);
 }
 
 /* Some answer with nothing, some with a number: what counts is that there is an answer. */
@@ -69,13 +77,20 @@ static int tell_log(struct vhost_user *vu)
 	for (u32 i = 0; i < vu->o.nqueues && !err; i++) {
 		struct vhost_user_addr addr;
 
-		if (!vu->ring[i].up)
+		if (!vu->ring[i].up || vu->relay)
 			continue;
 		err = vhost_user_ring_addr(vu->env->mem, &vu->ring[i].cfg, i, &addr);
 		if (!err)
 			err = vhost_user_set_addr(vu, &addr);
 	}
-	return err;
+	return err ? err : vhost_user_sync(&vu->conn);
+}
+
+static void keep_log(struct vhost_user *vu, const struct mem_log *log)
+{
+	vu->log = log;
+	if (vu->relay)
+		vhost_user_relay_log(vu->relay, log);
 }
 
 static int begin(struct vhost_user *vu, const struct mem_log *log)
@@ -84,15 +99,13 @@ static int begin(struct vhost_user *vu, const struct mem_log *log)
 
 	if (!mem_log_covers(log, vu->env->mem))
 		return -EINVAL;
-	if (vu->relay) /* it writes to the driver's rings itself */
-		return -EOPNOTSUPP;
 	if (vhost_user_connected(vu) && !can_log(vu))
 		return -EOPNOTSUPP;
-	vu->log = log;
+	keep_log(vu, log);
 	if (vhost_user_connected(vu) && vu->used)
 		err = tell_log(vu);
 	if (err == -EREMOTEIO) {
-		vu->log = NULL;
+		keep_log(vu, NULL);
 		tell_log(vu);
 		return -EOPNOTSUPP;
 	}
@@ -105,7 +118,7 @@ static void end(struct vhost_user *vu)
 {
 	int err = 0;
 
-	vu->log = NULL;
+	keep_log(vu, NULL);
 	if (vhost_user_connected(vu) && vu->used)
 		err = tell_log(vu);
 	if (err)
@@ -128,7 +141,7 @@ int vhost_user_log_dirty(struct datapath *d, const struct mem_log *log)
 
 void vhost_user_log_lost(struct vhost_user *vu)
 {
-	for (u32 i = 0; vu->log && i < vu->o.nqueues; i++) {
+	for (u32 i = 0; vu->log && !vu->relay && i < vu->o.nqueues; i++) {
 		const struct vq_cfg *c = &vu->ring[i].cfg;
 
 		if (!vu->ring[i].up)

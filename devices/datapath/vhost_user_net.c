@@ -197,6 +197,7 @@ int vhost_user_net_create(struct datapath **d, struct peer **peer, const struct 
 		.in_order = true,
 		.net = true,
 		.mtu = o->mtu,
+		.pages = o->pages,
 		.timeout_ms = o->timeout_ms,
 		.link_changed = link_changed,
 		.owner = s,

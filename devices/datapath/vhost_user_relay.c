@@ -41,6 +41,7 @@
  */
 #include "devices/datapath/vhost_user_relay.h"
 #include "minivmm/loop.h"
+#include "minivmm/mem_log.h"
 #include "minivmm/virtio.h"
 
 #include <assert.h>
@@ -66,6 +67,7 @@
 /* A chain in flight, at the place of its head. They are a list, in the driver's order. */
 struct flight {
 	struct vq_chain chain;
+	u64 number;	/* among all that were got */
 	u16 next, prev; /* place `size` is the list's own */
 	bool on;
 };
@@ -87,6 +89,8 @@ struct relay_ring {
 	struct flight *flight; /* size + 1 */
 	struct iovec *iov;     /* size: where the chain is that is being got */
 	u32 nflight;
+	u64 ngot; /* and not given back */
+	const struct mem_log *log;
 
 	/* Under the lock: the back end's side. NULL: there is none. */
 	struct vring_avail *avail;
@@ -131,7 +135,13 @@ static void flight_add(struct relay_ring *r, const struct vq_chain *c)
 {
 	struct flight *f = &r->flight[c->id], *list = &r->flight[r->vq.cfg.size];
 
-	*f = (struct flight){ .chain = *c, .on = true, .next = r->vq.cfg.size, .prev = list->prev };
+	*f = (struct flight){
+		.chain = *c,
+		.number = r->ngot++,
+		.on = true,
+		.next = r->vq.cfg.size,
+		.prev = list->prev,
+	};
 	r->flight[list->prev].next = c->id;
 	list->prev = c->id;
 	r->nflight++;
@@ -143,6 +153,13 @@ static void flight_remove(struct relay_ring *r, struct flight *f)
 	r->flight[f->next].prev = f->prev;
 	f->on = false;
 	r->nflight--;
+}
+
+/* Something has been written to the driver's ring: the used ring, in which is also what it is asked for. */
+static void mark(struct relay_ring *r)
+{
+	if (r->log)
+		mem_log_mark(r->log, r->vq.cfg.device, 6 + 8 * (u64)r->vq.cfg.size);
 }
 
 /* ---- driver to back end; the lock is held, there is a back end ---- */
@@ -192,6 +209,7 @@ static void take(struct relay_ring *r)
 		if (r->avail_idx != before)
 			publish(r);
 	} while (!broken && vq_rearm(&r->vq));
+	mark(r);
 	if (!broken)
 		return;
 	snprintf(why, sizeof(why), "queue %u: %s", r->index, broken);
@@ -240,6 +258,7 @@ static void give(struct relay_ring *r)
 		while (sound && r->used_idx != idx)
 			sound = give_one(r);
 		vq_publish(&r->vq);
+		mark(r);
 		if (!sound) {
 			lied_to(r);
 			return;
@@ -427,6 +446,15 @@ bool vhost_user_relay_lied_to(struct vhost_user_relay *relay)
 	return lied;
 }
 
+void vhost_user_relay_log(struct vhost_user_relay *relay, const struct mem_log *log)
+{
+	for (u32 i = 0; i < relay->nqueues; i++) {
+		pthread_mutex_lock(&relay->ring[i].lock);
+		relay->ring[i].log = log;
+		pthread_mutex_unlock(&relay->ring[i].lock);
+	}
+}
+
 /* ---- start and stop ---- */
 
 /* The driver's side is no more. The lock is held. */
@@ -520,6 +548,22 @@ int vhost_user_relay_finish(struct vhost_user_relay *relay, u32 index, u16 base,
 	return err;
 }
 
+/* Those in flight behind which none is done: the driver's ring says all of them, for whoever takes it next. */
+static void give_back(struct relay_ring *r)
+{
+	const struct flight *list = &r->flight[r->vq.cfg.size];
+
+	while (r->nflight) {
+		struct flight *last = &r->flight[list->prev];
+
+		if (last->number + 1 != r->ngot)
+			return;
+		vq_unget(&r->vq, &last->chain);
+		r->ngot--;
+		flight_remove(r, last);
+	}
+}
+
 struct vq_pos vhost_user_relay_stop(struct vhost_user_relay *relay, u32 index)
 {
 	struct relay_ring *r = &relay->ring[index];
@@ -527,7 +571,8 @@ struct vq_pos vhost_user_relay_stop(struct vhost_user_relay *relay, u32 index)
 
 	pthread_mutex_lock(&r->lock);
 	assert(r->be_kick < 0);
-	pos = (struct vq_pos){ r->vq.pos.used, r->vq.pos.used };
+	give_back(r);
+	pos = r->vq.pos;
 	if (!r->nflight)
 		forget(r);
 	pthread_mutex_unlock(&r->lock);

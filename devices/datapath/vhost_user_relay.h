@@ -17,6 +17,7 @@
 #include "minivmm/mem.h"
 #include "minivmm/vq.h"
 
+struct mem_log;
 struct vhost_user_relay;
 struct virtio_queue;
 
@@ -58,6 +59,9 @@ void vhost_user_relay_disconnect(struct vhost_user_relay *relay, u32 index);
 /* Has a ring found that the back end that is connected uses what it was not given? */
 bool vhost_user_relay_lied_to(struct vhost_user_relay *relay);
 
+/* Mark in `log` what is written to the drivers' rings; NULL: no longer. Buffers are the back end's to mark. */
+void vhost_user_relay_log(struct vhost_user_relay *relay, const struct mem_log *log);
+
 /* Look after the ring no more. Waits for the queue's loop: without the data path's lock. */
 void vhost_user_relay_rest(struct vhost_user_relay *relay, u32 index);
 
@@ -68,7 +72,8 @@ void vhost_user_relay_rest(struct vhost_user_relay *relay, u32 index);
  */
 int vhost_user_relay_finish(struct vhost_user_relay *relay, u32 index, u16 base, int sock, u32 ms);
 
-/* The ring rests, and is not connected: where it stands. What is in flight is kept for its next start. */
+/* The ring rests, and is not connected: where it stands. What was got last is given back to the driver's ring;
+ * what is still in flight, behind which there are chains that are done, is kept for the next start. */
 struct vq_pos vhost_user_relay_stop(struct vhost_user_relay *relay, u32 index);
 
 #endif

@@ -18,6 +18,9 @@ struct record_packed {
 	u8 used_wrap_counter, old_used_wrap_counter;
 };
 
+/* In either format a head and `size` entries, all as long, which begin with whether they are in flight. */
+#define RECORD_UNIT(packed) ((packed) ? 32 : 16)
+
 int vhost_user_ring_addr(const struct mem *mem, const struct vq_cfg *cfg, u32 index,
 			 struct vhost_user_addr *addr)
 {
@@ -88,6 +91,29 @@ bool vhost_user_record_sound(const struct vhost_user_inflight *rec, u32 nqueues)
 
 	return rec->nqueues >= nqueues &&
 	       !__builtin_add_overflow(rec->mmap_offset, rec->mmap_size, &end) && end <= INT64_MAX;
+}
+
+bool vhost_user_record_busy(int fd, const struct vhost_user_inflight *rec, u32 index,
+			    const struct vq_cfg *cfg)
+{
+	u32 unit = RECORD_UNIT(cfg->packed);
+
+	if (!is_memory(fd))
+		return true;
+	for (u32 i = 1; i <= cfg->size; i++) {
+		u8 inflight;
+
+		if (pread(fd, &inflight, 1, part_of(rec, index) + (off_t)unit * i) != 1 || inflight)
+			return true;
+	}
+	return false;
+}
+
+struct vq_pos vhost_user_ring_unknown(const struct vq_cfg *cfg, u16 used)
+{
+	u16 round = cfg->packed ? 0x8000 : cfg->size; /* packed: the wrap counter */
+
+	return (struct vq_pos){ used + round, used };
 }
 
 void vhost_user_record_forget(int fd, const struct vhost_user_inflight *rec, u32 index, bool packed,

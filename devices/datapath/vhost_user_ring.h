@@ -35,6 +35,13 @@ int vhost_user_ring_recover(const struct mem *mem, const struct vq_cfg *cfg, u32
 /* May the place that a back end gives a record of `nqueues` queues be one? */
 bool vhost_user_record_sound(const struct vhost_user_inflight *rec, u32 nqueues);
 
+/* Does the record say of queue `index` that something is in flight, or may it be? */
+bool vhost_user_record_busy(int fd, const struct vhost_user_inflight *rec, u32 index,
+			    const struct vq_cfg *cfg);
+
+/* A position from `used` on with as much in flight as there can be. */
+struct vq_pos vhost_user_ring_unknown(const struct vq_cfg *cfg, u16 used);
+
 /* The driver has set queue `index` up anew: what the record says of it, and of at most `queue_size`
  * descriptors, is no more. */
 void vhost_user_record_forget(int fd, const struct vhost_user_inflight *rec, u32 index, bool packed,

@@ -8,7 +8,8 @@
  *	BAR 0	0000h  COMMON	features, status, queue set-up (4.1.4.3)
  *		1000h  ISR	why INTA# is pulled; reading clears it (4.1.4.5)
  *		2000h  DEVICE	the device type's configuration space (4.1.4.6)
- *		3000h  NOTIFY	queue i's doorbell at + 4 * i (4.1.4.4)
+ *		3000h  NOTIFY	queue i's doorbell at + 4 * i (4.1.4.4); or in page i, for which somebody
+ *				else's can be put (virtio_queue_set_page())
  *	BAR 2	MSI-X: the configuration's and each queue's interrupt can have a vector
  *	PCI_CFG, in configuration space: a window through which a guest without memory mappings,
  *		such as firmware, reaches the BARs (4.1.4.9)
@@ -35,11 +36,12 @@
 
 #define REGS_BAR   0
 #define MSIX_BAR   2
-#define REGS_SIZE  0x4000
+#define REGS_SIZE  0x4000 /* at least */
 #define AREA_SIZE  0x1000
 #define COMMON_LEN (VIRTIO_PCI_COMMON_Q_RESET + 2)
 #define NOTIFY_MUL 4
 
+/* The last one can be longer. */
 enum { AREA_COMMON, AREA_ISR, AREA_DEVICE, AREA_NOTIFY };
 
 /* Interrupt sources of the PCI device. */
@@ -282,6 +284,40 @@ static void common_write(struct virtio_pci *t, u32 off, u32 len, u32 value)
 
 /* ---- BAR 0 ---- */
 
+static u32 notify_mul(const struct virtio_pci *t)
+{
+	return t->v->pages ? PAGE_SIZE : NOTIFY_MUL;
+}
+
+static u64 notify_off(const struct virtio_pci *t, u32 queue)
+{
+	return AREA_NOTIFY * AREA_SIZE + (u64)queue * notify_mul(t);
+}
+
+static u64 regs_size(const struct virtio_pci *t)
+{
+	u64 size = REGS_SIZE;
+
+	while (size < notify_off(t, t->v->nqueues))
+		size *= 2;
+	return size;
+}
+
+static int set_page(void *transport, u32 index, void *page)
+{
+	struct virtio_pci *t = transport;
+
+	return bus_page_set(t->pci.env->mmio, &t->pci.bar[REGS_BAR].range, notify_off(t, index),
+			    page);
+}
+
+/* By PCI_CFG: the bus rings the doorbell itself. */
+static void notify_write(struct virtio_pci *t, u64 off)
+{
+	if (off % notify_mul(t) == 0)
+		virtio_queue_kick(t->v, off / notify_mul(t));
+}
+
 static u64 regs_read(void *owner, u64 off, u32 len)
 {
 	struct virtio_pci *t = owner;
@@ -307,12 +343,13 @@ static void regs_write(void *owner, u64 off, u32 len, u64 value)
 	case AREA_COMMON:
 		common_write(t, off, len, value);
 		break;
+	case AREA_ISR:
+		break;
 	case AREA_DEVICE:
 		virtio_config_write(t->v, off % AREA_SIZE, &value, len);
 		break;
-	case AREA_NOTIFY: /* by PCI_CFG: the bus rings the doorbell itself */
-		if (off % NOTIFY_MUL == 0)
-			virtio_queue_kick(t->v, off % AREA_SIZE / NOTIFY_MUL);
+	default:
+		notify_write(t, off - AREA_NOTIFY * AREA_SIZE);
 		break;
 	}
 }
@@ -406,8 +443,8 @@ static void caps_add(struct virtio_pci *t)
 	cap_add(t, VIRTIO_PCI_CAP_ISR_CFG, AREA_ISR, 1, 0);
 	if (t->v->config_len)
 		cap_add(t, VIRTIO_PCI_CAP_DEVICE_CFG, AREA_DEVICE, t->v->config_len, 0);
-	at = cap_add(t, VIRTIO_PCI_CAP_NOTIFY_CFG, AREA_NOTIFY, t->v->nqueues * NOTIFY_MUL, 4);
-	memcpy(d->config + at + VIRTIO_PCI_NOTIFY_CAP_MULT, &(u32){ NOTIFY_MUL }, 4);
+	at = cap_add(t, VIRTIO_PCI_CAP_NOTIFY_CFG, AREA_NOTIFY, t->v->nqueues * notify_mul(t), 4);
+	memcpy(d->config + at + VIRTIO_PCI_NOTIFY_CAP_MULT, &(u32){ notify_mul(t) }, 4);
 
 	at = cap_add(t, VIRTIO_PCI_CAP_PCI_CFG, 0, 0, 4);
 	d->writable[at + VIRTIO_PCI_CAP_BAR] = 0xff;
@@ -438,6 +475,7 @@ static void virtio_pci_destroy(struct device *dev)
 	struct virtio_dev *v = t->v;
 
 	virtio_status_write(v, 0);
+	v->set_page = NULL;
 	free_transport(t); /* first: its doorbells name the device's kick eventfds */
 	virtio_destroy(v);
 }
@@ -453,15 +491,16 @@ static int build(struct virtio_pci *t, struct pci_host *host)
 	struct virtio_dev *v = t->v;
 	int err;
 
-	pci_bar_init(&t->pci, REGS_BAR, REGS_SIZE, PCI_BAR_MEM64, &regs_ops, t);
+	pci_bar_init(&t->pci, REGS_BAR, regs_size(t), PCI_BAR_MEM64, &regs_ops, t);
 	caps_add(t);
 	err = pci_irqs_init(&t->pci, SOURCE_QUEUE(v->nqueues), MSIX_BAR);
 	if (err)
 		return err;
 	virtio_attach(v, pci_irq(&t->pci, SOURCE_CONFIG));
+	v->transport = t;
+	v->set_page = v->pages ? set_page : NULL;
 	for (u32 i = 0; i < v->nqueues; i++) {
-		struct bus_doorbell bell = { .off = AREA_NOTIFY * AREA_SIZE + i * NOTIFY_MUL,
-					     .fd = v->queue[i].kickfd };
+		struct bus_doorbell bell = { .off = notify_off(t, i), .fd = v->queue[i].kickfd };
 
 		virtio_attach_queue(v, i, pci_irq(&t->pci, SOURCE_QUEUE(i)));
 		err = bus_doorbell_add(&t->pci.bar[REGS_BAR].range, &bell);
@@ -495,6 +534,7 @@ int virtio_pci_create(struct device **dev, const struct machine_env *env, struct
 	pci_dev_init(&t->pci, v->ops->name, env, &id, &virtio_pci_pci_ops);
 	err = build(t, host);
 	if (err) {
+		v->set_page = NULL;
 		free_transport(t);
 		return err;
 	}

@@ -27,10 +27,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define QUEUE_SIZE 128 /* as the back ends have it that say it nowhere */
-#define FS_TAG_LEN 36
-#define FS_QUEUES  36 /* offset of num_request_queues */
-#define NO_FIELD   ~0U
+#define QUEUE_SIZE  128 /* as the back ends have it that say it nowhere */
+#define FS_TAG_LEN  36
+#define FS_QUEUES   36 /* offset of num_request_queues */
+#define NO_FIELD    ~0U
+
+#define BLK_F_ZONED 17 /* VIRTIO 1.3, 5.2.3; older headers lack it */
 
 /* Feature bits 24 to 49 are not the device type's (6); those of them that a back end can have. */
 #define TYPE_FEATURES (~(((1ULL << 50) - 1) & ~((1ULL << 24) - 1)))
@@ -175,6 +177,9 @@ static u64 features_of(struct offloaded *f, const struct virtio_options *o, u64 
 	 */
 	if (f->type.id == VIRTIO_ID_BLOCK)
 		mask &= ~VIRTIO_FEATURE(VIRTIO_BLK_F_CONFIG_WCE);
+	/* What such a request may do is in fields that there have to be. */
+	if (f->type.id == VIRTIO_ID_BLOCK && f->type.config_len < sizeof(struct virtio_blk_config))
+		mask &= ~(VIRTIO_FEATURE(VIRTIO_BLK_F_SECURE_ERASE) | VIRTIO_FEATURE(BLK_F_ZONED));
 	return back_end & mask;
 }
 
@@ -197,6 +202,7 @@ static int connect_to(struct offloaded *f, const struct machine_env *env,
 				  ? VIRTIO_FEATURE(VIRTIO_BLK_F_MQ)
 				  : 0),
 		.repeatable = f->type.id == VIRTIO_ID_BLOCK,
+		.pages = o->pages,
 		.timeout_ms = opts->timeout_ms,
 		.config_changed = config_changed,
 		.owner = f,

@@ -78,6 +78,7 @@ int virtio_dev_init(struct virtio_dev *v, const struct virtio_ops *ops,
 	assert(size && size <= VQ_SIZE_MAX && !(size & (size - 1)));
 
 	*v = (struct virtio_dev){ .ops = ops, .env = env, .config_len = config_len };
+	v->pages = o->pages;
 	v->offered = COMMON_FEATURES;
 	if (o->packed)
 		v->offered |= VIRTIO_FEATURE(VIRTIO_F_RING_PACKED);
@@ -491,4 +492,9 @@ void virtio_queue_kick(struct virtio_dev *v, u32 index)
 {
 	if (index < v->nqueues)
 		eventfd_write(v->queue[index].kickfd, 1);
+}
+
+int virtio_queue_set_page(struct virtio_dev *v, u32 index, void *page)
+{
+	return v->set_page ? v->set_page(v->transport, index, page) : -EOPNOTSUPP;
 }

@@ -21,12 +21,16 @@
  * All queues stop, also those that stay in-process such as the control queue: so no handler of the device
  * type runs while v->path changes.
  *
+ * The log of written pages is whoever serves the queue's to keep, so it goes along: the next one has it before a
+ * queue starts there.
+ *
  * Threads: v->lock is held where virtio.h and virtio_internal.h say so.
  */
 #include "devices/datapath/inproc.h"
 #include "devices/virtio/virtio_internal.h"
 #include "minivmm/datapath.h"
 #include "minivmm/log.h"
+#include "minivmm/mem_log.h"
 
 #include <errno.h>
 #include <linux/virtio_config.h>
@@ -76,8 +80,15 @@ static int start(struct virtio_queue *q)
 		.driver = q->driver,
 		.device = q->device,
 	};
-	int err = path->ops->start(path, q, &cfg, q->pos);
+	int err;
 
+	if (path == &inproc_path && v->log) { /* others have been told of it */
+		cfg.log = v->log;
+		cfg.logfd = -1;
+		cfg.log_ring = true;
+		cfg.log_device = q->device;
+	}
+	err = path->ops->start(path, q, &cfg, q->pos);
 	q->running = !err;
 	return err;
 }
@@ -143,6 +154,72 @@ void virtio_resume(struct virtio_dev *v)
 	pthread_mutex_unlock(&v->lock);
 }
 
+/* ---- the log of written pages ---- */
+
+/* As datapath_ops.log_dirty(); NULL: in-process. */
+static int path_log(struct datapath *path, const struct mem_log *log)
+{
+	if (path && path->ops->log_dirty)
+		return path->ops->log_dirty(path, log);
+	return path && log ? -EOPNOTSUPP : 0;
+}
+
+/* The queues of `queues`, which are in-process, go on with `log`, all or none. */
+static int restart_with_log(struct virtio_dev *v, u64 queues, const struct mem_log *log)
+{
+	const struct mem_log *old = v->log;
+	int err = 0;
+
+	for (u32 i = 0; i < v->nqueues; i++) {
+		if (queues >> i & 1)
+			virtio_queue_stop(&v->queue[i]);
+	}
+	v->log = log;
+	for (u32 i = 0; i < v->nqueues && !err; i++) {
+		if (queues >> i & 1)
+			err = start(&v->queue[i]);
+	}
+	if (!err)
+		return 0;
+	v->log = old;
+	for (u32 i = 0; i < v->nqueues; i++) {
+		if (!(queues >> i & 1))
+			continue;
+		virtio_queue_stop(&v->queue[i]);
+		queue_start(&v->queue[i]);
+	}
+	return err;
+}
+
+static u64 running_in_process(const struct virtio_dev *v)
+{
+	u64 queues = 0;
+
+	for (u32 i = 0; i < v->nqueues; i++) {
+		if (v->queue[i].running && path_of(&v->queue[i]) == &inproc_path)
+			queues |= 1ULL << i;
+	}
+	return queues;
+}
+
+int virtio_log_dirty(struct virtio_dev *v, const struct mem_log *log)
+{
+	int err = 0;
+
+	pthread_mutex_lock(&v->lock);
+	if (log && !mem_log_covers(log, v->env->mem))
+		err = -EINVAL;
+	if (!err)
+		err = path_log(v->path, log);
+	if (!err) {
+		err = restart_with_log(v, running_in_process(v), log);
+		if (err)
+			path_log(v->path, v->log);
+	}
+	pthread_mutex_unlock(&v->lock);
+	return err;
+}
+
 /* ---- the live switch ---- */
 
 static u64 now_ns(void)
@@ -173,6 +250,8 @@ static int ask(struct virtio_dev *v, struct datapath *next, struct virtio_switch
 	s->missing = missing_in(v, next);
 	if (s->missing)
 		return -EOPNOTSUPP;
+	if (v->log && path_log(next, v->log))
+		return -EIO;
 	if (ready && next && next->ops->prepare && next->ops->prepare(next, v->features))
 		return -EIO;
 	return 0;
@@ -272,6 +351,8 @@ int virtio_switch_path(struct virtio_dev *v, struct datapath **path, struct virt
 	}
 	if (err)
 		*path = next;
+	if (v->log) /* who does not serve has nothing to mark */
+		path_log(*path, NULL);
 	pthread_mutex_unlock(&v->lock);
 	return err;
 }

@@ -30,7 +30,8 @@ struct virtio_queue;
 
 struct datapath_ops {
 	const char *name; /* "vhost-net" */
-	/* Which of the features `offered` it can serve. Asked once, at the device's creation. */
+	/* Which of the features `offered` it can serve. Asked at the device's creation, about all that it may
+	 * offer, and at a live switch, about those that are in use. */
 	u64 (*features)(struct datapath *d, u64 offered);
 	/*
 	 * The driver has accepted `features` and is ready: hand them and the guest's memory over. Touches no
@@ -45,7 +46,8 @@ struct datapath_ops {
 	int (*start)(struct datapath *d, struct virtio_queue *q, const struct vq_cfg *cfg,
 		     struct vq_pos pos);
 	/* Stop a queue that runs: on return nothing is in flight, nothing touches guest memory for it, and
-	 * the position is final. */
+	 * the position is final. If whoever served it has gone with something in flight, avail and used differ,
+	 * and nobody but this data path can go on. */
 	struct vq_pos (*stop)(struct datapath *d, struct virtio_queue *q);
 	/*
 	 * Of a network device: the first `pairs` pairs of queues are in use, after a reset one; those of the
@@ -60,10 +62,10 @@ struct datapath_ops {
 	 * (5.1.6.5.4). Main loop's thread. NULL: it can't. */
 	void (*announce)(struct datapath *d, const u8 mac[6]);
 	/*
-	 * Mark each page that is written from now on in `log` (mem_log_create()), whether a queue runs already
-	 * or not; NULL: no longer. The log outlives this until then. Returns 0; -EINVAL (it has no room for the
-	 * guest's memory), -EOPNOTSUPP (who serves the queues can't) or -errno: then nothing is marked. NULL: it
-	 * can't.
+	 * Mark each page that is written from now on in `log` (mem_log_create()), in the queues that it serves,
+	 * whether one runs already or not; NULL: no longer. The log outlives this until then. Returns 0; -EINVAL
+	 * (it has no room for the guest's memory), -EOPNOTSUPP (who serves the queues can't) or -errno: then
+	 * nothing is marked. NULL: it can't. Called by virtio_log_dirty(), which sees to the other queues.
 	 */
 	int (*log_dirty)(struct datapath *d, const struct mem_log *log);
 	/* Free it. None of its queues runs. NULL: nothing to free. */

@@ -186,6 +186,7 @@ struct vhost_user_net_options {
 	u32 npairs;	/* of queues */
 	u16 queue_size; /* the device's largest */
 	bool packed;	/* the back end must have packed rings */
+	bool pages;	/* as in virtio_options, of the device */
 	u16 mtu;	/* as the driver is told; 0: it is not */
 	u32 timeout_ms; /* for each answer of the back end; 0: some seconds */
 };

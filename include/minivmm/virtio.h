@@ -38,6 +38,7 @@
 #define VIRTIO_ISR_CONFIG 2
 
 struct datapath;
+struct mem_log;
 struct virtio_dev;
 struct virtio_queue;
 
@@ -47,6 +48,7 @@ struct virtio_options {
 	u16 queues;	/* 0: the device type's default */
 	u16 queue_size; /* the largest; 0: the default. A power of two */
 	u32 iothread;	/* the first queue's; the others follow round-robin (loop_queues) */
+	bool pages; /* each queue's doorbell is in a page of its own, if the transport is PCI's */
 };
 
 struct virtio_ops {
@@ -124,11 +126,16 @@ struct virtio_dev {
 	struct virtio_queue *queue;
 	struct irq *config_irq; /* the transport's, from virtio_attach() on */
 	struct datapath *path;	/* who serves path->queues; NULL: all are served in-process */
+	bool pages;		/* as in virtio_options */
+	/* The transport's, or NULL: have a page in the place of queue `index`'s doorbell. See bus_page_set(). */
+	int (*set_page)(void *transport, u32 index, void *page);
+	void *transport;
 
 	/* Under `lock`. */
 	pthread_mutex_t lock;
 	u64 driver_features; /* as written so far */
 	bool paused;
+	const struct mem_log *log; /* what is written is marked there, or NULL */
 
 	/* Read atomically. */
 	u64 features; /* negotiated, 0 until FEATURES_OK; written under `lock` */
@@ -186,6 +193,14 @@ void virtio_needs_reset(struct virtio_dev *v, const char *why);
 
 /* Likewise, but it is the host that can't go on. */
 void virtio_host_failed(struct virtio_dev *v, const char *why);
+
+/*
+ * Have the driver's kicks of queue `index` written to the page at `page`, wherever in it, in the place of its
+ * kick eventfd; NULL: no longer, and on return nobody has that page any more. Before and after, and if the machine
+ * can't, they come by the eventfd. Returns 0, -EOPNOTSUPP (the transport has no pages) or -errno. Any thread but
+ * one that holds a bus's lock.
+ */
+int virtio_queue_set_page(struct virtio_dev *v, u32 index, void *page);
 
 /* ---- for transports ---- */
 
@@ -249,6 +264,14 @@ void virtio_queue_kick(struct virtio_dev *v, u32 index);
 void virtio_pause(struct virtio_dev *v);
 void virtio_resume(struct virtio_dev *v);
 
+/*
+ * Mark each page that the device writes from now on, in whichever queue and by whichever data path, in `log`
+ * (mem_log_create()); NULL: no longer. The log outlives this until then. The queues that are served in-process
+ * are stopped and started again. Returns 0; -EINVAL (it has no room for the guest's memory), -EOPNOTSUPP (the
+ * data path can't) or -errno: then it is as it was. Threads as virtio_status_write().
+ */
+int virtio_log_dirty(struct virtio_dev *v, const struct mem_log *log);
+
 /* How a live switch went. The first three are what the driver may have felt: no queue was served. */
 struct virtio_switch {
 	u64 quiesce_ns, hand_over_ns, restart_ns;
@@ -259,7 +282,8 @@ struct virtio_switch {
  * Have the queues of *path served by it from now on (NULL: all in-process), without the driver noticing. Returns
  * 0, and in *path the old one, which is the caller's now; or what stood in the way, and nothing has changed:
  *	-EOPNOTSUPP	it can't serve s->missing
- *	-EIO		it could not be prepared, after a line in the log
+ *	-EIO		it could not be prepared, after a line in the log, or can't mark what it writes while
+ *			that is asked for (virtio_log_dirty())
  *	-EBUSY		requests are in flight that it can't take over, or a driver is at the registers: try again
  *	-ENOTRECOVERABLE	the device waits for its driver to reset it
  *	other		it could not start a queue

@@ -334,6 +334,9 @@ static bool handle(struct back_end *be, struct vhost_user_msg *m)
 		for (u32 i = 0; again && i < BE_QUEUES; i++)
 			ring_again(be, &be->ring[i]);
 		return false;
+	case VHOST_USER_SET_PROTOCOL_FEATURES:
+		__atomic_store_n(&be->agreed, m->num, __ATOMIC_SEQ_CST);
+		return false;
 	case VHOST_USER_SET_LOG_BASE:
 		mem_log_close(&be->log);
 		mem_log_open(&be->log, m->fd[0], m->log.mmap_offset, m->log.mmap_size);
@@ -432,7 +435,9 @@ static void hang_up(struct back_end *be)
 			close(r->kick);
 		if (r->call >= 0)
 			close(r->call);
-		*r = (struct be_ring){ .kick = -1, .call = -1 }; /* as if killed: nothing is put */
+		if (r->running) /* as if killed: nothing is put */
+			vq_abandon(&r->vq);
+		*r = (struct be_ring){ .kick = -1, .call = -1 };
 	}
 	for (u32 i = 0; i < be->mem.nregions; i++)
 		munmap(be->mem.region[i].host, be->mem.region[i].size);
@@ -538,4 +543,27 @@ void be_change_config(struct back_end *be, u8 value)
 
 	__atomic_store_n(&be->config[0], value, __ATOMIC_SEQ_CST);
 	ck_assert_int_eq(vhost_user_send(be->channel, &m), 0);
+}
+
+void be_offer_page(struct back_end *be, const struct vhost_user_area *area, int fd)
+{
+	struct vhost_user_msg m = {
+		.hdr = { VHOST_USER_BACKEND_VRING_HOST_NOTIFIER,
+			 VHOST_USER_VERSION | VHOST_USER_NEED_REPLY, sizeof(*area) },
+		.area = *area,
+		.fd = { fd },
+		.nfds = fd >= 0,
+	};
+
+	ck_assert_int_eq(vhost_user_send(be->channel, &m), 0);
+}
+
+u64 be_answer(struct back_end *be)
+{
+	struct vhost_user_msg m;
+
+	ck_assert_int_eq(vhost_user_recv_within(be->channel, &m, 10000), 0);
+	ck_assert_uint_eq(m.hdr.flags, VHOST_USER_VERSION | VHOST_USER_REPLY);
+	ck_assert_uint_eq(m.hdr.size, sizeof(m.num));
+	return m.num;
 }

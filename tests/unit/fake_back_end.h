@@ -97,6 +97,7 @@ struct back_end {
 	u32 seen[BE_REQUESTS]; /* how often each request came */
 	u32 connections;
 	u64 accepted;  /* features of SET_FEATURES */
+	u64 agreed;    /* protocol features of SET_PROTOCOL_FEATURES */
 	u32 last_base; /* of SET_VRING_BASE, queue 0 */
 	u32 enabled;   /* bit i: queue i is */
 	u32 mtu;       /* of NET_SET_MTU */
@@ -122,6 +123,11 @@ void be_end(struct back_end *be);
 
 /* Tell the front end, on the channel of its own, that config[0] is `value` now. */
 void be_change_config(struct back_end *be, u8 value);
+
+/* Offer the page of `area` in `fd` (-1: none) as a host notifier. The answer is be_answer()'s. */
+void be_offer_page(struct back_end *be, const struct vhost_user_area *area, int fd);
+/* What the front end has answered on that channel. */
+u64 be_answer(struct back_end *be);
 
 static inline u32 be_seen(struct back_end *be, u32 request)
 {

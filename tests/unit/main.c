@@ -37,6 +37,7 @@ int main(void)
 	srunner_add_suite(sr, rng_suite());
 	srunner_add_suite(sr, vhost_user_suite());
 	srunner_add_suite(sr, vhost_user_relay_suite());
+	srunner_add_suite(sr, vhost_user_notify_suite());
 	srunner_add_suite(sr, image_suite());
 	srunner_add_suite(sr, image_more_suite());
 	srunner_add_suite(sr, image_uring_suite());

@@ -5,6 +5,8 @@
 #include "tests/unit/unit.h"
 
 #include <dirent.h>
+#include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -74,6 +76,26 @@ int temp_file(const void *content, u64 len, char *path)
 	if (path)
 		sprintf(path, "/proc/self/fd/%d", fd);
 	return fd;
+}
+
+static void write_file(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return;
+	ck_assert_int_eq(write(fd, text, strlen(text)), strlen(text));
+	close(fd);
+}
+
+const char *own_network(void)
+{
+	if (unshare(CLONE_NEWNET) < 0)
+		return "no network namespace of our own: root is needed";
+	/* No router solicitations among our frames. */
+	write_file("/proc/sys/net/ipv6/conf/all/disable_ipv6", "1");
+	write_file("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1");
+	return NULL;
 }
 
 static int saved_stdio[2] = { -1, -1 };
@@ -191,6 +213,54 @@ const struct irqchip_ops fake_vm_ops = {
 	.irqfd = fake_irqfd,
 };
 
+static int fake_map(void *ctx, u32 slot, u64 gpa, void *host)
+{
+	struct fake_vm *vm = ctx;
+	int err;
+
+	ck_assert_uint_lt(slot, FAKE_VM_PAGES);
+	ck_assert_uint_eq(gpa % PAGE_SIZE, 0);
+	pthread_mutex_lock(&vm->lock);
+	err = host ? vm->fail_pages : 0;
+	ck_assert(!host !=
+		  !vm->page[slot].host); /* one that is there goes, one that is not comes */
+	if (!host)
+		ck_assert_uint_eq(vm->page[slot].gpa, gpa);
+	if (!err) {
+		vm->page[slot].gpa = gpa;
+		vm->page[slot].host = host;
+	}
+	vm->page_calls++;
+	pthread_mutex_unlock(&vm->lock);
+	return err;
+}
+
+const struct bus_map_ops fake_map_ops = { .map = fake_map };
+
+void *fake_vm_page(struct fake_vm *vm, u64 gpa)
+{
+	void *host = NULL;
+
+	pthread_mutex_lock(&vm->lock);
+	for (u32 i = 0; i < FAKE_VM_PAGES; i++) {
+		if (vm->page[i].host && vm->page[i].gpa == gpa)
+			host = vm->page[i].host;
+	}
+	pthread_mutex_unlock(&vm->lock);
+	return host;
+}
+
+u32 fake_vm_pages(struct fake_vm *vm)
+{
+	u32 n = 0;
+
+	pthread_mutex_lock(&vm->lock);
+	for (u32 i = 0; i < FAKE_VM_PAGES; i++)
+		n += vm->page[i].host != NULL;
+	pthread_mutex_unlock(&vm->lock);
+	return n;
+}
+
 u32 fake_vm_count(struct fake_vm *vm, u64 addr, u32 data)
 {
 	u32 n = 0, kept = 0;
@@ -248,11 +318,13 @@ void rig_init(struct rig *r)
 	r->env.io_loop = &r->env.loop;
 	r->env.nio_loops = 1;
 	irqchip_attach(r->env.irqchip, &fake_vm_ops, &r->vm);
+	bus_attach_map(r->env.mmio, &fake_map_ops, &r->vm);
 }
 
 void rig_free(struct rig *r)
 {
 	ck_assert_uint_eq(r->vm.nlisteners, 0);
+	ck_assert_uint_eq(fake_vm_pages(&r->vm), 0);
 	loop_destroy(r->env.loop);
 	irqchip_destroy(r->env.irqchip);
 	bus_destroy(r->env.pio);

@@ -2,6 +2,7 @@
 /* stub_path.c - see stub_path.h. */
 #include "tests/unit/stub_path.h"
 #include "devices/datapath/inproc.h"
+#include "tests/unit/unit.h"
 
 static struct stub_path *stub_of(struct datapath *d)
 {
@@ -25,11 +26,20 @@ static int start(struct datapath *d, struct virtio_queue *q, const struct vq_cfg
 {
 	struct stub_path *s = stub_of(d);
 	int err = s->start_err && q->index == s->fail_at ? s->start_err : 0;
+	struct vq_cfg logged = *cfg;
+
+	ck_assert_ptr_null(cfg->log); /* that is not told with a queue */
+	if (s->log) {
+		logged.log = s->log;
+		logged.logfd = -1;
+		logged.log_ring = true;
+		logged.log_device = cfg->device;
+	}
 
 	if (s->busy) /* it goes on with what it has got */
 		pos.avail--;
 	if (!err)
-		err = inproc_path.ops->start(&inproc_path, q, cfg, pos);
+		err = inproc_path.ops->start(&inproc_path, q, &logged, pos);
 	s->starts += !err;
 	s->running += !err;
 	return err;
@@ -57,6 +67,17 @@ static void set_link(struct datapath *d, bool up)
 	stub_of(d)->link = up;
 }
 
+/* It can only while nothing runs. */
+static int log_dirty(struct datapath *d, const struct mem_log *log)
+{
+	struct stub_path *s = stub_of(d);
+
+	if (log && s->log_err)
+		return s->log_err;
+	s->log = log;
+	return 0;
+}
+
 static void destroy(struct datapath *d)
 {
 	stub_of(d)->destroyed = true;
@@ -70,6 +91,7 @@ static const struct datapath_ops ops = {
 	.stop = stop,
 	.use_pairs = use_pairs,
 	.set_link = set_link,
+	.log_dirty = log_dirty,
 	.destroy = destroy,
 };
 

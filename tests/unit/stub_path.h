@@ -13,7 +13,9 @@ struct stub_path {
 	int prepare_err; /* -errno that prepare() gives */
 	int start_err;	 /* and start() of queue fail_at */
 	u32 fail_at;
-	bool busy; /* stop() gives a position with something in flight */
+	int log_err;		   /* and log_dirty() */
+	const struct mem_log *log; /* as last told */
+	bool busy;		   /* stop() gives a position with something in flight */
 	bool destroyed;
 	u32 prepares, starts, stops; /* calls that came, atomically */
 	u32 running;		     /* queues that it serves now */

@@ -2,42 +2,30 @@
 /*
  * test_config_daemon.c - the command line of `minivmm device`.
  */
-#include "tests/unit/unit.h"
+#include "tests/unit/config_rig.h"
 #include "vmm/config_daemon.h"
 
-#include <errno.h>
-#include <stdio.h>
 #include <string.h>
-
-#define ARGS_MAX 40
 
 static struct daemon_config cfg;
 
 static int parse(const char *line)
 {
-	static char copy[1024];
-	char *argv[ARGS_MAX] = { "device" };
-	int argc = 1;
+	char *argv[CONFIG_WORDS_MAX] = { "device" };
+	int argc = config_words(argv, 1, line);
 
 	daemon_config_free(&cfg);
-	snprintf(copy, sizeof(copy), "%s", line);
-	for (char *p = strtok(copy, " "); p; p = strtok(NULL, " "))
-		argv[argc++] = p;
 	return daemon_config_parse(&cfg, argc, argv);
 }
 
 static void good(const char *line)
 {
-	int err = parse(line);
-
-	ck_assert_msg(err == 0, "%s: \"%s\"", line, said_text());
-	expect_silence();
+	config_expect_good(parse(line), line);
 }
 
 static void bad(const char *line, const char *why)
 {
-	ck_assert_msg(parse(line) == -EINVAL, "%s: accepted", line);
-	ck_assert_msg(said_once(why), "%s: \"%s\" does not have \"%s\"", line, said_text(), why);
+	config_expect_bad(parse(line), line, why);
 }
 
 static void teardown(void)

@@ -4,57 +4,15 @@
  * standard input and output; what that does to the kernel's command line.
  */
 #include "minivmm/image.h"
-#include "tests/unit/unit.h"
-#include "vmm/config.h"
+#include "tests/unit/config_rig.h"
 #include "vmm/subopts.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
-#define ARGS_MAX 80
-
-static struct config cfg;
-
-/* Parse "--kernel k " and the words of `line`. */
-static int parse(const char *line)
-{
-	static char copy[4096];
-	char *argv[ARGS_MAX] = { "minivmm", "--kernel", "k" }, *p = copy;
-	int argc = 3;
-
-	config_free(&cfg);
-	snprintf(copy, sizeof(copy), "%s", line);
-	for (p = strtok(copy, " "); p; p = strtok(NULL, " ")) {
-		ck_assert_int_lt(argc, ARGS_MAX - 1);
-		argv[argc++] = p;
-	}
-	return config_parse(&cfg, argc, argv);
-}
-
-static void good(const char *line)
-{
-	int err = parse(line);
-
-	ck_assert_msg(err == 0, "%s: \"%s\"", line, said_text());
-	expect_silence();
-}
-
-static void bad(const char *line, const char *why)
-{
-	ck_assert_msg(parse(line) == -EINVAL, "%s: accepted", line);
-	ck_assert_msg(said_once(why), "%s: \"%s\" does not have \"%s\"", line, said_text(), why);
-}
-
-static void setup(void)
-{
-	cfg = (struct config){ 0 };
-}
-
-static void teardown(void)
-{
-	config_free(&cfg);
-}
+#define cfg  config_rig
+#define good config_good
+#define bad  config_bad
 
 START_TEST(a_disk_needs_a_file_and_no_more)
 {
@@ -297,7 +255,7 @@ Suite *config_devices_suite(void)
 	Suite *s = suite_create("config-devices");
 	TCase *t = tcase_create("config-devices");
 
-	tcase_add_checked_fixture(t, setup, teardown);
+	tcase_add_checked_fixture(t, config_rig_init, config_rig_free);
 	tcase_add_test(t, a_disk_needs_a_file_and_no_more);
 	tcase_add_test(t, a_disk_can_be_a_back_ends);
 	tcase_add_test(t, a_device_of_any_type_can_be_a_back_ends);

@@ -2,57 +2,14 @@
 /*
  * test_config_net.c - the option that adds a network device: --net.
  */
-#include "tests/unit/unit.h"
-#include "vmm/config.h"
+#include "tests/unit/config_rig.h"
 
-#include <errno.h>
-#include <stdio.h>
 #include <string.h>
 
-#define ARGS_MAX 80
-
-static struct config cfg;
+#define cfg  config_rig
+#define good config_good
+#define bad  config_bad
 static const struct net_config *net = &cfg.device[0].net;
-
-/* Parse "--kernel k " and the words of `line`. */
-static int parse(const char *line)
-{
-	static char copy[4096];
-	char *argv[ARGS_MAX] = { "minivmm", "--kernel", "k" }, *p = copy;
-	int argc = 3;
-
-	config_free(&cfg);
-	snprintf(copy, sizeof(copy), "%s", line);
-	for (p = strtok(copy, " "); p; p = strtok(NULL, " ")) {
-		ck_assert_int_lt(argc, ARGS_MAX - 1);
-		argv[argc++] = p;
-	}
-	return config_parse(&cfg, argc, argv);
-}
-
-static void good(const char *line)
-{
-	int err = parse(line);
-
-	ck_assert_msg(err == 0, "%s: \"%s\"", line, said_text());
-	expect_silence();
-}
-
-static void bad(const char *line, const char *why)
-{
-	ck_assert_msg(parse(line) == -EINVAL, "%s: accepted", line);
-	ck_assert_msg(said_once(why), "%s: \"%s\" does not have \"%s\"", line, said_text(), why);
-}
-
-static void setup(void)
-{
-	cfg = (struct config){ 0 };
-}
-
-static void teardown(void)
-{
-	config_free(&cfg);
-}
 
 START_TEST(the_first_word_is_what_it_is_connected_to)
 {
@@ -304,7 +261,7 @@ Suite *config_net_suite(void)
 	Suite *s = suite_create("config-net");
 	TCase *t = tcase_create("config-net");
 
-	tcase_add_checked_fixture(t, setup, teardown);
+	tcase_add_checked_fixture(t, config_rig_init, config_rig_free);
 	tcase_add_test(t, the_first_word_is_what_it_is_connected_to);
 	tcase_add_test(t, the_defaults_are_what_the_manual_says);
 	tcase_add_test(t, every_setting_is_taken);

@@ -15,7 +15,6 @@
 #include <netinet/ip.h>
 #include <netinet/tcp.h>
 #include <netinet/udp.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,31 +28,13 @@
 static struct peer_rig r;
 static const char *why_not; /* taps can't be had here */
 
-static void write_file(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-
-	if (fd < 0)
-		return;
-	ck_assert_int_eq(write(fd, text, strlen(text)), strlen(text));
-	close(fd);
-}
-
 static void setup(void)
 {
 	int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
 
-	if (fd < 0)
-		why_not = "/dev/net/tun can't be opened";
-	else if (unshare(CLONE_NEWNET) < 0)
-		why_not = "no network namespace of our own: root is needed";
+	why_not = fd < 0 ? "/dev/net/tun can't be opened" : own_network();
 	if (fd >= 0)
 		close(fd);
-	/* No router solicitations among our frames. */
-	if (!why_not) {
-		write_file("/proc/sys/net/ipv6/conf/all/disable_ipv6", "1");
-		write_file("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1");
-	}
 	peer_rig_init(&r);
 }
 

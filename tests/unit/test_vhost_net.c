@@ -12,7 +12,6 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/if_packet.h>
 #include <linux/vhost.h>
 #include <linux/virtio_config.h>
@@ -41,16 +40,6 @@ static struct net_rig n;
 static const char *why_not; /* vhost-net can't be had here */
 static int host = -1;	    /* the host's side of the tap */
 
-static void write_file(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-
-	if (fd < 0)
-		return;
-	ck_assert_int_eq(write(fd, text, strlen(text)), strlen(text));
-	close(fd);
-}
-
 static void setup(void)
 {
 	why_not = NULL;
@@ -58,12 +47,8 @@ static void setup(void)
 		why_not = "/dev/vhost-net can't be opened";
 	else if (access("/dev/net/tun", R_OK | W_OK) < 0)
 		why_not = "/dev/net/tun can't be opened";
-	else if (unshare(CLONE_NEWNET) < 0)
-		why_not = "no network namespace of our own: root is needed";
-	if (!why_not) {
-		write_file("/proc/sys/net/ipv6/conf/all/disable_ipv6", "1");
-		write_file("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1");
-	}
+	else
+		why_not = own_network();
 }
 
 #define needs_vhost()                       \

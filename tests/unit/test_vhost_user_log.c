@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: MIT
 /*
- * test_vhost_user_log.c - the log of written pages: itself, as the device daemon marks it, and as the front end
- * asks a back end for it. Tests with a number _i run with split (0) and packed rings (1), unless they say
+ * test_vhost_user_log.c - the log of written pages: itself, as the device daemon marks it, as the front end asks
+ * a back end for it, and as all queues of a device have it, whoever serves them. Tests with a number _i run with split (0) and packed rings (1), unless they say
  * otherwise.
  */
 #include "minivmm/datapath.h"
 #include "minivmm/mem_log.h"
 #include "tests/unit/echo_rig.h"
 #include "tests/unit/fake_back_end.h"
+#include "tests/unit/stub_path.h"
 #include "tests/unit/vhost_user_rig.h"
 
 #include <errno.h>
@@ -488,6 +489,48 @@ START_TEST(the_next_back_end_marks_too)
 	unplug();
 }
 
+START_TEST(the_next_back_end_has_to_be_able_to)
+{
+	plug(_i, 0);
+	vdrv_start(&d, ~0ULL);
+	ck_assert_int_eq(log_dirty(&marks), 0);
+	be_end(&be);
+	vdrv_settle(&d);
+	said_forget();
+	be.features &= ~LOG_ALL;
+	be_listen(&be);
+	while (!*said_text())
+		vdrv_settle(&d);
+	ck_assert_ptr_nonnull(strstr(said_text(), "can't log the pages that it writes"));
+	be_end(&be);
+	be.features |= LOG_ALL;
+	be_listen(&be);
+	expect_marked();
+	said_forget();
+	unplug();
+}
+
+/* Without acknowledgements, too, all that is written from then on is marked. */
+START_TEST(the_log_has_begun_when_it_says_so)
+{
+	u64 now;
+
+	plug(_i, 0);
+	be.protocol &= ~BE_P(REPLY_ACK);
+	be_end(&be);
+	vdrv_settle(&d);
+	be_listen(&be);
+	vdrv_start(&d, ~0ULL);
+	request(0);
+	for (u32 round = 0; round < 5; round++) {
+		ck_assert_int_eq(log_dirty(round % 2 ? NULL : &marks), 0);
+		now = __atomic_load_n(&be.accepted, __ATOMIC_SEQ_CST);
+		ck_assert_int_eq(!(now & LOG_ALL), round % 2);
+	}
+	said_forget();
+	unplug();
+}
+
 START_TEST(what_can_not_be_logged_is_refused)
 {
 	struct mem_log small;
@@ -515,11 +558,121 @@ START_TEST(a_back_end_that_refuses_goes_on_without)
 	unplug();
 }
 
+/* ---- all queues of a device, whoever serves them; _i is transport and ring format ---- */
+
+static struct stub_path stub;
+
+static void plug_echo(int mode)
+{
+	echo_plug(&d, mode, false);
+	vdrv_start(&d, ~0ULL);
+	ck_assert_int_eq(mem_log_create(&marks, d.rig->r.env.mem), 0);
+	stub_path_init(&stub);
+}
+
+static void unplug_echo(void)
+{
+	ck_assert_uint_eq(vdrv_status(&d), STATUS_RUNNING);
+	expect_silence();
+	vdrv_unplug(&d);
+	mem_log_close(&marks);
+	vdrv_free(&d);
+}
+
+START_TEST(what_is_served_in_process_is_marked)
+{
+	plug_echo(_i);
+	for (u32 round = 0; round < 3; round++) {
+		expect_unmarked();
+		ck_assert_int_eq(virtio_log_dirty(d.v, &marks), 0);
+		expect_marked();
+		if (round == 1) {
+			virtio_pause(d.v);
+			virtio_resume(d.v);
+		} else if (round == 2) {
+			vdrv_start(&d, ~0ULL);
+		}
+		expect_marked();
+		ck_assert_int_eq(virtio_log_dirty(d.v, NULL), 0);
+	}
+	expect_unmarked();
+	unplug_echo();
+}
+
+START_TEST(while_paused_it_is_noted)
+{
+	plug_echo(_i);
+	virtio_pause(d.v);
+	ck_assert_int_eq(virtio_log_dirty(d.v, &marks), 0);
+	ck_assert(!d.v->queue[0].running);
+	virtio_resume(d.v);
+	expect_marked();
+	ck_assert_int_eq(virtio_log_dirty(d.v, NULL), 0);
+	unplug_echo();
+}
+
+START_TEST(the_log_goes_along_with_a_switch)
+{
+	struct datapath *path = &stub.path;
+	struct virtio_switch s;
+
+	plug_echo(_i);
+	ck_assert_int_eq(virtio_log_dirty(d.v, &marks), 0);
+	ck_assert_int_eq(virtio_switch_path(d.v, &path, &s), 0);
+	ck_assert_ptr_eq(stub.log, &marks);
+	expect_marked();
+	path = NULL;
+	ck_assert_int_eq(virtio_switch_path(d.v, &path, &s), 0);
+	ck_assert_ptr_eq(path, &stub.path);
+	ck_assert_ptr_null(stub.log);
+	expect_marked();
+	ck_assert_int_eq(virtio_log_dirty(d.v, NULL), 0);
+	expect_unmarked();
+	unplug_echo();
+}
+
+START_TEST(no_switch_to_a_path_that_can_not_mark)
+{
+	struct datapath *path = &stub.path;
+	struct virtio_switch s;
+
+	plug_echo(_i);
+	ck_assert_int_eq(virtio_log_dirty(d.v, &marks), 0);
+	stub.log_err = -EOPNOTSUPP;
+	ck_assert_int_eq(virtio_switch_path(d.v, &path, &s), -EIO);
+	ck_assert_uint_eq(stub.starts, 0);
+	expect_marked();
+	stub.log_err = 0;
+	stub.start_err = -ENOMEM;
+	ck_assert_int_eq(virtio_switch_path(d.v, &path, &s), -ENOMEM);
+	ck_assert_ptr_null(stub.log);
+	expect_marked();
+	unplug_echo();
+}
+
+START_TEST(a_device_whose_path_can_not_is_as_it_was)
+{
+	struct datapath *path = &stub.path;
+	struct virtio_switch s;
+	struct mem_log small;
+
+	plug_echo(_i);
+	small = marks;
+	small.size = 1;
+	ck_assert_int_eq(virtio_log_dirty(d.v, &small), -EINVAL);
+	stub.path.queues = 1; /* the other one is served in-process */
+	stub.log_err = -EOPNOTSUPP;
+	ck_assert_int_eq(virtio_switch_path(d.v, &path, &s), 0);
+	ck_assert_int_eq(virtio_log_dirty(d.v, &marks), -EOPNOTSUPP);
+	expect_unmarked();
+	unplug_echo();
+}
+
 Suite *vhost_user_log_suite(void)
 {
 	Suite *s = suite_create("vhost_user_log");
 	TCase *log = tcase_create("log"), *daemon = tcase_create("daemon"),
-	      *front = tcase_create("front end");
+	      *front = tcase_create("front end"), *device = tcase_create("device");
 
 	tcase_add_test(log, a_page_is_marked_and_no_other);
 	tcase_add_test(log, it_has_room_for_the_memory);
@@ -536,10 +689,18 @@ Suite *vhost_user_log_suite(void)
 	tcase_add_loop_test(front, a_back_end_marks_while_it_is_asked_to, 0, MODES);
 	tcase_add_loop_test(front, before_there_is_a_driver_and_behind_its_back, 0, MODES);
 	tcase_add_loop_test(front, the_next_back_end_marks_too, 0, VDRV_BUSES);
+	tcase_add_loop_test(front, the_next_back_end_has_to_be_able_to, 0, VDRV_BUSES);
+	tcase_add_loop_test(front, the_log_has_begun_when_it_says_so, 0, VDRV_BUSES);
 	tcase_add_loop_test(front, what_can_not_be_logged_is_refused, 0, 2);
 	tcase_add_test(front, a_back_end_that_refuses_goes_on_without);
 	suite_add_tcase(s, log);
 	suite_add_tcase(s, daemon);
 	suite_add_tcase(s, front);
+	tcase_add_loop_test(device, what_is_served_in_process_is_marked, 0, MODES);
+	tcase_add_loop_test(device, while_paused_it_is_noted, 0, MODES);
+	tcase_add_loop_test(device, the_log_goes_along_with_a_switch, 0, MODES);
+	tcase_add_loop_test(device, no_switch_to_a_path_that_can_not_mark, 0, MODES);
+	tcase_add_loop_test(device, a_device_whose_path_can_not_is_as_it_was, 0, MODES);
+	suite_add_tcase(s, device);
 	return s;
 }

@@ -4,19 +4,20 @@
  * fake_back_end.h: it takes what is sent, and uses what it is given to receive into without a frame.
  */
 #include "minivmm/datapath.h"
+#include "minivmm/mem_log.h"
 #include "tests/unit/fake_back_end.h"
 #include "tests/unit/net_rig.h"
 
+#include <linux/vhost_types.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_ring.h>
 #include <string.h>
 #include <unistd.h>
 
-#define CONFIG(f)  offsetof(struct virtio_net_config, f)
-#define WAIT_TURNS 50000
-#define OFFLOADS   (NET_HOST_OFFLOADS | NET_GUEST_OFFLOADS)
-#define MQ_CTRL	   4 /* the control queue of two pairs */
-#define NO_MQ	   (NET_ALL & ~NET_F(MQ))
+#define CONFIG(f) offsetof(struct virtio_net_config, f)
+#define OFFLOADS  (NET_HOST_OFFLOADS | NET_GUEST_OFFLOADS)
+#define MQ_CTRL	  4 /* the control queue of two pairs */
+#define NO_MQ	  (NET_ALL & ~NET_F(MQ))
 
 static struct net_rig n;
 static struct back_end be;
@@ -67,14 +68,7 @@ static void end(void)
 	vdrv_free(&n.d);
 }
 
-#define wait_until(what)                                   \
-	do {                                               \
-		for (u32 i_ = 0; !(what); i_++) {          \
-			ck_assert_uint_lt(i_, WAIT_TURNS); \
-			vdrv_settle(&n.d);                 \
-			usleep(200);                       \
-		}                                          \
-	} while (0)
+#define wait_until(what) vdrv_wait_until(&n.d, what)
 
 static void send_frame(u32 q)
 {
@@ -186,6 +180,22 @@ START_TEST(pairs_of_queues_work_as_the_driver_says)
 	end();
 }
 
+/* 5.1.6.5.5: nothing is received any more once the driver has its answer. */
+START_TEST(without_acknowledgements_they_rest_all_the_same)
+{
+	begin(_i, 2);
+	be.protocol &= ~BE_P(REPLY_ACK);
+	plug();
+	vdrv_start(&n.d, NET_ALL);
+	for (u32 round = 0; round < 20; round++) {
+		ck_assert_uint_eq(use_pairs(2), VIRTIO_NET_OK);
+		ck_assert_uint_eq(be_get(&be.enabled), 15);
+		ck_assert_uint_eq(use_pairs(1), VIRTIO_NET_OK);
+		ck_assert_uint_eq(be_get(&be.enabled), 3);
+	}
+	end();
+}
+
 START_TEST(without_a_link_all_rest)
 {
 	begin(_i, 2);
@@ -279,6 +289,61 @@ START_TEST(a_back_end_that_cannot_announce_is_not_asked)
 	vdrv_start(&n.d, NET_ALL & ~NET_F(GUEST_ANNOUNCE));
 	virtio_net_announce(n.d.v);
 	ck_assert_uint_eq(be_seen(&be, VHOST_USER_SEND_RARP), 0);
+	end();
+}
+
+/* ---- the log of written pages: ours for the control queue, the back end's for the others ---- */
+
+/* How many pages of [gpa, end) are marked; none is any more. */
+static u32 take_marks(const struct mem_log *log, u64 gpa, u64 end)
+{
+	u32 marked = 0;
+
+	for (; gpa < end; gpa += MEM_LOG_PAGE)
+		marked += mem_log_take(log, gpa);
+	return marked;
+}
+
+static void command_and_frames(const struct mem_log *log, bool marked)
+{
+	u8 mac[6] = { 2, 0, 0, 0, 0, 9 };
+	u64 from;
+
+	take_marks(log, 0, VDRV_RAM);
+	n.d.next = from = ALIGN_UP(n.d.next, MEM_LOG_PAGE);
+	net_command(&n, VIRTIO_NET_CTRL_MAC, VIRTIO_NET_CTRL_MAC_ADDR_SET, mac, 6);
+	n.d.next = ALIGN_UP(n.d.next, MEM_LOG_PAGE);
+	ck_assert_int_eq(take_marks(log, from, n.d.next) > 0, marked); /* the answer */
+	ck_assert_int_eq(mem_log_take(log, n.d.q[NET_CTRL].ring.cfg.device), marked);
+	take_marks(log, 0, VDRV_RAM);
+
+	from = n.d.next;
+	net_post(&n, NET_RX, 2000);
+	vdrv_wait(&n.d, NET_RX, NULL);
+	n.d.next = ALIGN_UP(n.d.next, MEM_LOG_PAGE);
+	ck_assert_int_eq(take_marks(log, from, n.d.next) > 0, marked);
+	ck_assert_int_eq(mem_log_take(log, n.d.q[NET_RX].ring.cfg.device), marked);
+}
+
+START_TEST(what_is_written_in_any_queue_is_marked)
+{
+	struct mem_log log;
+
+	begin(_i, 1);
+	be.features |= 1ULL << VHOST_F_LOG_ALL;
+	be.protocol |= BE_P(LOG_SHMFD);
+	plug();
+	vdrv_start(&n.d, NET_ALL);
+	ck_assert_int_eq(mem_log_create(&log, n.d.rig->r.env.mem), 0);
+	command_and_frames(&log, false);
+	ck_assert_int_eq(virtio_log_dirty(n.d.v, &log), 0);
+	command_and_frames(&log, true);
+	vdrv_start(&n.d, NET_ALL);
+	command_and_frames(&log, true);
+	ck_assert_int_eq(virtio_log_dirty(n.d.v, NULL), 0);
+	command_and_frames(&log, false);
+	ck_assert_uint_eq(vdrv_status(&n.d) & VIRTIO_CONFIG_S_NEEDS_RESET, 0);
+	mem_log_close(&log);
 	end();
 }
 
@@ -385,12 +450,14 @@ Suite *vhost_user_net_suite(void)
 	tcase_add_loop_test(t, without_mq_the_third_queue_is_the_control_queue, 0, NET_MODES);
 	tcase_add_loop_test(t, both_must_know_a_feature, 0, NET_MODES);
 	tcase_add_loop_test(t, pairs_of_queues_work_as_the_driver_says, 0, NET_MODES);
+	tcase_add_loop_test(t, without_acknowledgements_they_rest_all_the_same, 0, NET_MODES);
 	tcase_add_loop_test(t, without_a_link_all_rest, 0, NET_MODES);
 	tcase_add_loop_test(t, the_mtu_is_told, 0, NET_MODES);
 	tcase_add_loop_test(t, a_back_end_that_does_not_know_the_mtu_is_not_told, 0, NET_MODES);
 	tcase_add_loop_test(t, an_mtu_can_be_refused, 0, NET_MODES);
 	tcase_add_loop_test(t, a_guest_is_announced, 0, NET_MODES);
 	tcase_add_loop_test(t, a_back_end_that_cannot_announce_is_not_asked, 0, NET_MODES);
+	tcase_add_loop_test(t, what_is_written_in_any_queue_is_marked, 0, NET_MODES);
 	tcase_add_loop_test(t, the_link_is_down_while_nobody_is_there, 0, VDRV_BUSES);
 	tcase_add_loop_test(t, a_packed_ring_without_a_record_needs_a_reset, 0, VDRV_BUSES);
 	tcase_add_loop_test(t, the_next_back_end_may_know_less_of_what_is_ours, 0, VDRV_BUSES);

@@ -10,16 +10,16 @@
 #include "tests/unit/fake_back_end.h"
 
 #include <errno.h>
+#include <linux/vhost_types.h>
 #include <linux/virtio_blk.h>
 #include <linux/virtio_ids.h>
 #include <linux/virtio_ring.h>
 #include <string.h>
 #include <unistd.h>
 
-#define SIZE	   64
-#define LEN	   100
-#define WAIT_TURNS 50000
-#define EVENT_IDX  VIRTIO_FEATURE(VIRTIO_RING_F_EVENT_IDX)
+#define SIZE	  64
+#define LEN	  100
+#define EVENT_IDX VIRTIO_FEATURE(VIRTIO_RING_F_EVENT_IDX)
 
 static struct vdrv d;
 static struct back_end be;
@@ -70,14 +70,7 @@ static void end(void)
 	vdrv_free(&d);
 }
 
-#define wait_until(what)                                   \
-	do {                                               \
-		for (u32 i_ = 0; !(what); i_++) {          \
-			ck_assert_uint_lt(i_, WAIT_TURNS); \
-			vdrv_settle(&d);                   \
-			usleep(200);                       \
-		}                                          \
-	} while (0)
+#define wait_until(what) vdrv_wait_until(&d, what)
 
 static struct req submit(u32 q, u8 byte)
 {
@@ -176,14 +169,15 @@ START_TEST(requests_are_served)
 START_TEST(what_is_offered)
 {
 	u64 in_order = VIRTIO_FEATURE(VIRTIO_F_IN_ORDER);
+	u64 no_fields = VIRTIO_FEATURE(VIRTIO_BLK_F_SECURE_ERASE) | VIRTIO_FEATURE(17); /* zoned */
 
 	begin(_i, false);
-	be.features |= in_order;
+	be.features |= in_order | no_fields;
 	be.features &= ~EVENT_IDX; /* the driver has it from us */
 	be_listen(&be);
 	vdrv_plug(&d, create);
-	ck_assert_uint_eq(vdrv_offered(&d) &
-				  (EVENT_IDX | in_order | VIRTIO_FEATURE(VIRTIO_F_RING_PACKED)),
+	ck_assert_uint_eq(vdrv_offered(&d) & (EVENT_IDX | in_order | no_fields |
+					      VIRTIO_FEATURE(VIRTIO_F_RING_PACKED)),
 			  EVENT_IDX);
 	vdrv_start(&d, ~0ULL);
 	request(0, 1);
@@ -431,7 +425,7 @@ START_TEST(a_stop_without_a_back_end_keeps_it)
 	wait_one(0, r, 4);
 	kill_it();
 	virtio_pause(d.v);
-	ck_assert_uint_eq(d.v->queue[0].pos.avail, 2);
+	ck_assert_uint_eq(d.v->queue[0].pos.avail, 3); /* the last one is in the ring, as it was */
 	ck_assert_uint_eq(d.v->queue[0].pos.used, 2);
 	r[4] = submit(0, 7);
 	virtio_resume(d.v);
@@ -448,6 +442,71 @@ START_TEST(a_stop_without_a_back_end_keeps_it)
 	r[0] = submit(0, 11);
 	for (u32 i = 0; i < 4; i++)
 		wait_one(0, r, 5);
+	end();
+}
+
+/* Nobody else can go on where a request is in flight behind which others are done; the relay can. */
+START_TEST(what_only_the_relay_can_finish_stays_with_it)
+{
+	struct datapath *path = NULL;
+	struct virtio_switch s;
+	struct req r[2];
+
+	plug(_i);
+	be_set(&be.hold, BE_HOLD_EVEN);
+	r[0] = submit(0, 2);
+	r[1] = submit(0, 3);
+	wait_one(0, r, 2);
+	kill_it();
+	ck_assert_int_eq(virtio_switch_path(d.v, &path, &s), -EBUSY);
+	ck_assert_ptr_null(path);
+	be_set(&be.hold, BE_HOLD_NONE);
+	start_it();
+	wait_one(0, r, 2);
+	request(0, 5);
+	end();
+}
+
+/* What the driver's ring still says all of, anybody can. */
+START_TEST(what_is_in_flight_at_the_end_is_given_back)
+{
+	struct req r[3];
+
+	plug(_i);
+	request(0, 1);
+	be_set(&be.hold, BE_HOLD_ALL);
+	for (u32 i = 0; i < 3; i++)
+		r[i] = submit(0, 2 + i);
+	wait_until(be_get(&be.ngot) == 4);
+	kill_it();
+	virtio_pause(d.v);
+	ck_assert_uint_eq(d.v->queue[0].pos.avail, 1);
+	ck_assert_uint_eq(d.v->queue[0].pos.used, 1);
+	be_set(&be.hold, BE_HOLD_NONE);
+	start_it();
+	virtio_resume(d.v);
+	wait_all(0, r, 3);
+	end();
+}
+
+/* An old one is not taken for the last, however often the ring has come round. */
+START_TEST(an_old_request_is_not_the_last)
+{
+	struct req r;
+
+	plug(_i);
+	be_set(&be.hold, BE_HOLD_EVEN);
+	r = submit(0, 2);
+	for (u32 i = 0; i < SIZE; i++)
+		request(0, 1);
+	kill_it();
+	virtio_pause(d.v);
+	ck_assert_uint_eq(d.v->queue[0].pos.avail, SIZE + 1);
+	ck_assert_uint_eq(d.v->queue[0].pos.used, SIZE);
+	virtio_resume(d.v);
+	be_set(&be.hold, BE_HOLD_NONE);
+	start_it();
+	wait_one(0, &r, 1);
 	end();
 }
 
@@ -490,6 +549,59 @@ START_TEST(a_reset_of_the_queue_forgets_it)
 	start_it();
 	wait_all(0, &r, 1);
 	expect_got(fresh, 1);
+	end();
+}
+
+/* ---- the log of written pages ---- */
+
+/* The pages of one request are marked, or not: its answer by the back end, its used element by us. */
+static void expect_marks(const struct mem_log *log, bool marked)
+{
+	struct req r;
+
+	for (u64 gpa = 0; gpa < VDRV_RAM; gpa += MEM_LOG_PAGE)
+		mem_log_take(log, gpa);
+	d.next = ALIGN_UP(d.next, MEM_LOG_PAGE);
+	r = submit(0, 1);
+	wait_all(0, &r, 1);
+	d.next = ALIGN_UP(d.next, MEM_LOG_PAGE);
+	ck_assert_int_eq(mem_log_take(log, r.buf[1].gpa), marked);
+	ck_assert_int_eq(mem_log_take(log, d.q[0].ring.cfg.device), marked);
+	for (u64 gpa = r.buf[1].gpa; gpa < d.next; gpa += MEM_LOG_PAGE)
+		ck_assert(!mem_log_take(log, gpa));
+}
+
+START_TEST(what_is_relayed_is_marked)
+{
+	struct mem_log log;
+
+	begin(_i, false);
+	be.features |= 1ULL << VHOST_F_LOG_ALL;
+	be_listen(&be);
+	vdrv_plug(&d, create);
+	said_forget();
+	vdrv_start(&d, ~0ULL);
+	ck_assert_int_eq(mem_log_create(&log, d.rig->r.env.mem), 0);
+	expect_marks(&log, false);
+	for (u32 round = 0; round < 3; round++) {
+		ck_assert_int_eq(virtio_log_dirty(d.v, &log), 0);
+		expect_marks(&log, true);
+		ck_assert_uint_eq(be.ring[0].flags, 0); /* that ring is no memory of the guest's */
+		if (round == 1) {
+			kill_it();
+			start_it();
+			request(0, 7);
+			ck_assert_uint_eq(be.ring[0].flags, 0);
+			expect_marks(&log, true);
+		} else if (round == 2) {
+			vdrv_start(&d, ~0ULL);
+			expect_marks(&log, true);
+		}
+		ck_assert_int_eq(virtio_log_dirty(d.v, NULL), 0);
+		expect_marks(&log, false);
+	}
+	said_forget();
+	mem_log_close(&log);
 	end();
 }
 
@@ -620,8 +732,12 @@ Suite *vhost_user_relay_suite(void)
 	tcase_add_loop_test(tc, the_next_back_end_may_keep_a_record, 0, VDRV_BUSES);
 	tcase_add_loop_test(tc, a_stop_waits_for_what_is_in_flight, 0, VDRV_BUSES);
 	tcase_add_loop_test(tc, a_stop_without_a_back_end_keeps_it, 0, VDRV_BUSES);
+	tcase_add_loop_test(tc, what_only_the_relay_can_finish_stays_with_it, 0, VDRV_BUSES);
+	tcase_add_loop_test(tc, what_is_in_flight_at_the_end_is_given_back, 0, VDRV_BUSES);
+	tcase_add_loop_test(tc, an_old_request_is_not_the_last, 0, VDRV_BUSES);
 	tcase_add_loop_test(tc, a_reset_forgets_it, 0, VDRV_BUSES);
 	tcase_add_loop_test(tc, a_reset_of_the_queue_forgets_it, 0, VDRV_MMIO);
+	tcase_add_loop_test(tc, what_is_relayed_is_marked, 0, VDRV_BUSES);
 	tcase_add_loop_test(tc, a_lie_ends_the_connection_and_no_request, 0, 4 * VDRV_BUSES);
 	tcase_add_loop_test(tc, an_impossible_base_ends_the_connection, 0, VDRV_BUSES);
 	tcase_add_loop_test(tc, an_index_that_jumps, 0, VDRV_BUSES);

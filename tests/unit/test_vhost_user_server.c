@@ -386,6 +386,15 @@ START_TEST(the_next_one_waits_until_the_first_is_gone)
 	vu_end();
 }
 
+/* Such a record in `fd` (-1: none) ends the connection; then there is another one. */
+static void record_refused(const struct vhost_user_inflight *i, int fd, const char *why)
+{
+	vu_send(VHOST_USER_SET_INFLIGHT_FD, 0, i, sizeof(*i), &fd, fd >= 0);
+	vu_closed(why);
+	vu_connect();
+	vu_features(~0ULL);
+}
+
 START_TEST(a_record_of_what_is_in_flight_is_made_and_taken_back)
 {
 	struct vhost_user_inflight i = { .nqueues = 2, .queue_size = VU_SIZE };
@@ -405,24 +414,14 @@ START_TEST(a_record_of_what_is_in_flight_is_made_and_taken_back)
 	/* More than there is, more than was said, none at all. */
 	i = m.inflight;
 	i.mmap_offset = PAGE_SIZE;
-	vu_send(VHOST_USER_SET_INFLIGHT_FD, 0, &i, sizeof(i), &fd, 1);
-	vu_closed("are not in the file");
-	vu_connect();
-	vu_features(~0ULL);
+	record_refused(&i, fd, "are not in the file");
 	i = m.inflight;
 	i.mmap_size = 64;
-	vu_send(VHOST_USER_SET_INFLIGHT_FD, 0, &i, sizeof(i), &fd, 1);
-	vu_closed("are not in the file");
-	vu_connect();
-	vu_features(~0ULL);
+	record_refused(&i, fd, "are not in the file");
 	i = m.inflight;
 	i.nqueues = 3;
-	vu_send(VHOST_USER_SET_INFLIGHT_FD, 0, &i, sizeof(i), &fd, 1);
-	vu_closed("3 rings of 64 descriptors");
-	vu_connect();
-	vu_features(~0ULL);
-	vu_send(VHOST_USER_SET_INFLIGHT_FD, 0, &i, sizeof(i), NULL, 0);
-	vu_closed("SET_INFLIGHT_FD: 0 descriptors");
+	record_refused(&i, fd, "3 rings of 64 descriptors");
+	record_refused(&i, -1, "SET_INFLIGHT_FD: 0 descriptors");
 	close(fd);
 	vu_end();
 }

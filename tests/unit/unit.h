@@ -87,6 +87,7 @@ Suite *uart_suite(void);
 Suite *vhost_user_suite(void);
 Suite *vhost_user_relay_suite(void);
 Suite *vhost_user_net_suite(void);
+Suite *vhost_user_notify_suite(void);
 Suite *vhost_user_log_suite(void);
 Suite *vhost_user_server_suite(void);
 Suite *virtio_suite(void);
@@ -130,6 +131,10 @@ void limit_fds(u32 n);
 /* An unlinked file with `len` bytes of content; `path` (32 bytes) names it while it is open. */
 int temp_file(const void *content, u64 len, char *path);
 
+/* A network namespace of the test's own, in which nobody sends anything by himself. Returns NULL, or why there can be
+ * none. */
+const char *own_network(void);
+
 /* Let `in` and `out` be standard input and output until stdio_end(). -1: closed. */
 void stdio_begin(int in, int out);
 void stdio_end(void);
@@ -140,6 +145,7 @@ void stdio_end(void);
  */
 #define FAKE_VM_LISTENERS 64
 #define FAKE_VM_SENT	  16384
+#define FAKE_VM_PAGES	  64
 
 struct fake_vm {
 	pthread_mutex_t lock;
@@ -162,9 +168,22 @@ struct fake_vm {
 	u32 nsent;
 	struct msi_msg sent[FAKE_VM_SENT];
 	u32 unrouted; /* signals for a GSI without a route: lost, as in KVM */
+
+	/* Pages in the place of registers, by slot; host NULL: none. */
+	struct {
+		u64 gpa;
+		void *host;
+	} page[FAKE_VM_PAGES];
+	u32 page_calls;
+	int fail_pages; /* -errno for all that are to be added */
 };
 
 extern const struct irqchip_ops fake_vm_ops;
+extern const struct bus_map_ops fake_map_ops;
+
+/* The page that the guest finds at `gpa`, or NULL; and how many there are. */
+void *fake_vm_page(struct fake_vm *vm, u64 gpa);
+u32 fake_vm_pages(struct fake_vm *vm);
 
 /* How often the message (addr, data) was sent since the last call; what else was sent counts for
  * fake_vm_total() only. */

@@ -22,6 +22,8 @@
 #include "tests/lib/ring_driver.h"
 #include "tests/unit/unit.h"
 
+#include <unistd.h>
+
 enum vdrv_bus { VDRV_PCI_MSIX, VDRV_PCI_INTX, VDRV_MMIO };
 #define VDRV_BUSES    3
 
@@ -134,6 +136,16 @@ u32 vdrv_request(struct vdrv *d, u32 q, const struct ring_buf *buf, u32 nout, u3
 
 /* Let the loops handle what waits. With threads: a short sleep. */
 void vdrv_settle(struct vdrv *d);
+/* Let them until `what`: fails the test if that never is. */
+#define vdrv_wait_until(d, what)                           \
+	do {                                               \
+		for (u32 i_ = 0; !(what); i_++) {          \
+			ck_assert_uint_lt(i_, VDRV_TURNS); \
+			vdrv_settle(d);                    \
+			usleep(200);                       \
+		}                                          \
+	} while (0)
+#define VDRV_TURNS 50000
 /* Has queue `q`, or by INTx and MMIO any queue, called since the last time? Acknowledges. */
 bool vdrv_called(struct vdrv *d, u32 q);
 bool vdrv_config_called(struct vdrv *d);
