@@ -376,6 +376,8 @@ static bool handle(struct back_end *be, struct vhost_user_msg *m)
 		r->avail = m->addr.avail;
 		r->used = m->addr.used;
 		r->flags = m->addr.flags;
+		if (m->addr.index == 0)
+			be_set(&be->addr_flags, m->addr.flags);
 		r->log = m->addr.log;
 		if (again)
 			ring_again(be, r);
@@ -409,7 +411,7 @@ static bool handle(struct back_end *be, struct vhost_user_msg *m)
 	case VHOST_USER_SET_BACKEND_REQ_FD:
 		if (be->channel >= 0)
 			close(be->channel);
-		be->channel = m->fd[0];
+		__atomic_store_n(&be->channel, m->fd[0], __ATOMIC_SEQ_CST);
 		m->fd[0] = -1;
 		return false;
 	case VHOST_USER_GET_CONFIG:
@@ -448,7 +450,8 @@ static void hang_up(struct back_end *be)
 		close(be->sock);
 	if (be->channel >= 0)
 		close(be->channel);
-	be->sock = be->channel = -1;
+	be->sock = -1;
+	__atomic_store_n(&be->channel, -1, __ATOMIC_SEQ_CST);
 }
 
 static void message(struct back_end *be)
@@ -487,8 +490,10 @@ static void *run(void *arg)
 						    POLLIN, 0 };
 		if (poll(p, ARRAY_SIZE(p), -1) < 0)
 			continue;
-		if (p[0].revents)
+		if (p[0].revents) {
+			eventfd_read(be->stop, &n); /* all that was done before be_end() has been */
 			break;
+		}
 		for (u32 i = 0; i < BE_QUEUES; i++) {
 			if (p[3 + i].revents) {
 				eventfd_read(be->ring[i].kick, &n);
@@ -545,6 +550,12 @@ void be_change_config(struct back_end *be, u8 value)
 	ck_assert_int_eq(vhost_user_send(be->channel, &m), 0);
 }
 
+/* For the test's thread. */
+static int channel_of(struct back_end *be)
+{
+	return __atomic_load_n(&be->channel, __ATOMIC_SEQ_CST);
+}
+
 void be_offer_page(struct back_end *be, const struct vhost_user_area *area, int fd)
 {
 	struct vhost_user_msg m = {
@@ -555,14 +566,14 @@ void be_offer_page(struct back_end *be, const struct vhost_user_area *area, int 
 		.nfds = fd >= 0,
 	};
 
-	ck_assert_int_eq(vhost_user_send(be->channel, &m), 0);
+	ck_assert_int_eq(vhost_user_send(channel_of(be), &m), 0);
 }
 
 u64 be_answer(struct back_end *be)
 {
 	struct vhost_user_msg m;
 
-	ck_assert_int_eq(vhost_user_recv_within(be->channel, &m, 10000), 0);
+	ck_assert_int_eq(vhost_user_recv_within(channel_of(be), &m, 10000), 0);
 	ck_assert_uint_eq(m.hdr.flags, VHOST_USER_VERSION | VHOST_USER_REPLY);
 	ck_assert_uint_eq(m.hdr.size, sizeof(m.num));
 	return m.num;

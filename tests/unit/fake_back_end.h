@@ -96,12 +96,13 @@ struct back_end {
 	u32 got[BE_GOT_MAX];   /* their first bytes, in that order */
 	u32 seen[BE_REQUESTS]; /* how often each request came */
 	u32 connections;
-	u64 accepted;  /* features of SET_FEATURES */
-	u64 agreed;    /* protocol features of SET_PROTOCOL_FEATURES */
-	u32 last_base; /* of SET_VRING_BASE, queue 0 */
-	u32 enabled;   /* bit i: queue i is */
-	u32 mtu;       /* of NET_SET_MTU */
-	u64 rarp;      /* of SEND_RARP */
+	u64 accepted;	/* features of SET_FEATURES */
+	u64 agreed;	/* protocol features of SET_PROTOCOL_FEATURES */
+	u32 last_base;	/* of SET_VRING_BASE, queue 0 */
+	u32 addr_flags; /* of SET_VRING_ADDR, queue 0 */
+	u32 enabled;	/* bit i: queue i is */
+	u32 mtu;	/* of NET_SET_MTU */
+	u64 rarp;	/* of SEND_RARP */
 	u32 status;
 
 	/* The thread's. */

@@ -208,8 +208,11 @@ START_TEST(it_goes_when_the_ring_stops)
 	request(0);
 	offer(0, 2);
 	vdrv_reset(&d);
-	offer(1, 2); /* it waits in vain */
+	offer(1, 2);
 	expect_pages(0);
+	vdrv_start(&d, ~0ULL);
+	expect_pages(1);
+	expect_page(1, 2);
 	end();
 }
 

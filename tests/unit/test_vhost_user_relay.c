@@ -586,12 +586,13 @@ START_TEST(what_is_relayed_is_marked)
 	for (u32 round = 0; round < 3; round++) {
 		ck_assert_int_eq(virtio_log_dirty(d.v, &log), 0);
 		expect_marks(&log, true);
-		ck_assert_uint_eq(be.ring[0].flags, 0); /* that ring is no memory of the guest's */
+		ck_assert_uint_eq(be_get(&be.addr_flags),
+				  0); /* that ring is no memory of the guest's */
 		if (round == 1) {
 			kill_it();
 			start_it();
 			request(0, 7);
-			ck_assert_uint_eq(be.ring[0].flags, 0);
+			ck_assert_uint_eq(be_get(&be.addr_flags), 0);
 			expect_marks(&log, true);
 		} else if (round == 2) {
 			vdrv_start(&d, ~0ULL);
