@@ -54,6 +54,11 @@ struct unaligned_desc {
 	struct vring_packed_desc d;
 } __attribute__((packed));
 
+/* What the device writes of a descriptor that it has used, `len`, `id` and `flags`, in one piece. */
+struct used_word {
+	u64 v;
+} __attribute__((may_alias));
+
 static struct vring_packed_desc *desc_of(const struct vq *q, u16 pos)
 {
 	return (struct vring_packed_desc *)q->desc + (pos & ~WRAP);
@@ -237,12 +242,14 @@ static void packed_put(struct vq *q, u16 id, u16 ndesc, u32 written)
 	u16 flags = (q->pos.used & WRAP ? DESC_AVAIL | DESC_USED : 0) |
 		    (written ? VRING_DESC_F_WRITE : 0);
 
-	__atomic_store_n(&d->id, id, __ATOMIC_RELAXED);
-	__atomic_store_n(&d->len, written, __ATOMIC_RELAXED);
-	if (!q->batch)
+	if (q->batch) {
+		__atomic_store_n(&((struct used_word *)&d->len)->v,
+				 written | (u64)id << 32 | (u64)flags << 48, __ATOMIC_RELAXED);
+	} else { /* its flags wait for packed_publish() */
+		__atomic_store_n(&d->len, written, __ATOMIC_RELAXED);
+		__atomic_store_n(&d->id, id, __ATOMIC_RELAXED);
 		q->head_flags = flags;
-	else
-		__atomic_store_n(&d->flags, flags, __ATOMIC_RELAXED);
+	}
 	q->pos.used = pos_add(q, q->pos.used, ndesc);
 	q->batch += ndesc;
 }
