@@ -375,6 +375,8 @@ static int enter_sandbox(struct daemon *d)
 		    : net && cfg->peer == DAEMON_SOCKET && !cfg->server ? SANDBOX_CONNECT
 									: 0;
 
+	if (cfg->socket || (net && cfg->server))
+		needs |= SANDBOX_UNLINK;
 	return cfg->sandbox ? sandbox_enter(needs) : 0;
 }
 

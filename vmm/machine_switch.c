@@ -30,6 +30,7 @@
 
 #define BUSY_TRIES 20 /* a frame that waits for the driver's buffers */
 #define BUSY_US	   500
+#define ANSWER_MS  1000 /* for each of a back end's: the main loop waits */
 
 static int fail(int err, char *why, size_t size, const char *fmt, ...)
 {
@@ -52,6 +53,7 @@ static int make_vhost_user(struct machine *m, u32 i, const char *socket, struct 
 		.queue_size = v->queue[0].size_max,
 		.packed = d->packed,
 		.mtu = d->net.mtu,
+		.timeout_ms = ANSWER_MS,
 	};
 	int err = 0;
 
@@ -186,11 +188,14 @@ int machine_switch(struct machine *m, u32 i, const char *to, const char *socket,
 	if (socket && kind != NET_VHOST_USER)
 		return fail(-EINVAL, why, size, "a socket is for vhost-user");
 	err = make_path(m, i, kind, socket, &p);
-	if (err)
+	if (err) {
+		virtio_net_restore_peer(v);
 		return fail(err, why, size, "%s can't be had; see the log", to);
+	}
 	err = try_switch(v, p.path, s);
 	if (err) {
 		free_path(m, &p);
+		virtio_net_restore_peer(v);
 		return explain(err, v, s, to, why, size);
 	}
 	log_info("%s: %s serves it now, after %llu us without service", d->id, to,

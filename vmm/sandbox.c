@@ -31,6 +31,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #define LIBRARY "libseccomp.so.2"
 
@@ -109,10 +110,7 @@ static const int common[] = {
 	SCMP_SYS(restart_syscall),
 	SCMP_SYS(getpid),
 	SCMP_SYS(gettid),
-	SCMP_SYS(tgkill),
 	SCMP_SYS(getrandom),
-	SCMP_SYS(unlink),
-	SCMP_SYS(unlinkat),
 	SCMP_SYS(set_robust_list),
 	SCMP_SYS(rseq),
 	SCMP_SYS(membarrier),
@@ -209,6 +207,12 @@ static int add_rules(const struct library *l, scmp_filter_ctx f, u32 needs)
 		err = allow_if(l, f, SCMP_SYS(mmap), 2, PROT_EXEC, 0);
 	if (!err)
 		err = allow_if(l, f, SCMP_SYS(mprotect), 2, PROT_EXEC, 0);
+	if (!err) /* its own threads */
+		err = allow_if(l, f, SCMP_SYS(tgkill), 0, ~0U, getpid());
+	if (!err && needs & SANDBOX_UNLINK)
+		err = l->rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(unlinkat), 0, NULL);
+	if (!err && needs & SANDBOX_UNLINK)
+		err = l->rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(unlink), 0, NULL);
 	if (!err && needs & SANDBOX_INTERNET) {
 		err = allow_all(l, f, internet, ARRAY_SIZE(internet));
 		if (!err) /* to read, and nothing that makes a file */

@@ -10,6 +10,7 @@
 /* What is needed beside the descriptors there are. */
 enum {
 	SANDBOX_CONNECT = 1,  /* connect to a UNIX socket anew */
+	SANDBOX_UNLINK = 4,   /* remove its socket's file at the end */
 	SANDBOX_INTERNET = 2, /* libslirp: sockets of all kinds, and files to read */
 };
 

@@ -280,10 +280,12 @@ static int tell_ring(struct vhost_user *vu, u32 index, const struct ring_ends *e
 		err = vhost_user_tell_fd(c, VHOST_USER_SET_VRING_ERR, index, vu->error.fd);
 	if (!err)
 		err = vhost_user_tell_fd(c, VHOST_USER_SET_VRING_CALL, index, ends->call);
+	/* Before it starts, or what waits to be transmitted is discarded. Also if it is not to be enabled: the
+	 * last driver's ring may have been. */
+	if (!err)
+		err = enable(vu, index, !r->rests);
 	if (!err)
 		err = vhost_user_tell_fd(c, VHOST_USER_SET_VRING_KICK, index, ends->kick);
-	if (!err) /* also if not: the last driver's ring may have been */
-		err = enable(vu, index, !r->rests);
 	if (!err)
 		err = set_status(vu, STATUS_FEATURES_OK | VIRTIO_CONFIG_S_DRIVER_OK);
 	return err;
@@ -547,12 +549,24 @@ static void vu_destroy(struct datapath *d)
 	free(vu);
 }
 
+static bool vu_served(struct datapath *d)
+{
+	struct vhost_user *vu = vhost_user_of(d);
+	bool served;
+
+	pthread_mutex_lock(&vu->lock);
+	served = vhost_user_connected(vu) && !vu->given_up;
+	pthread_mutex_unlock(&vu->lock);
+	return served;
+}
+
 static const struct datapath_ops vu_ops = {
 	.name = "vhost-user",
 	.features = vu_features,
 	.prepare = vu_prepare,
 	.start = vu_start,
 	.stop = vu_stop,
+	.served = vu_served,
 	.use_pairs = vhost_user_use_pairs,
 	.set_link = vhost_user_set_link,
 	.announce = vhost_user_announce,

@@ -352,9 +352,9 @@ static void take_up(struct vhost_user *vu, int sock)
 
 static void close_watched(struct vhost_user *vu, struct loop_fd *lf)
 {
+	loop_del(vu->env->loop, lf); /* also what is closed already may be in the loop's hands */
 	if (lf->fd < 0)
 		return;
-	loop_del(vu->env->loop, lf);
 	close(lf->fd);
 	lf->fd = -1;
 }

@@ -195,6 +195,12 @@ void virtio_needs_reset(struct virtio_dev *v, const char *why)
 
 void virtio_host_failed(struct virtio_dev *v, const char *why)
 {
+	u32 now = VIRTIO_SWITCHING;
+
+	if (__atomic_compare_exchange_n(&v->switching, &now, VIRTIO_SWITCH_FAILED, false,
+					__ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST) ||
+	    now == VIRTIO_SWITCH_FAILED)
+		return;
 	needs_reset(v, "the host can't go on", why);
 }
 

@@ -239,6 +239,11 @@ static u64 missing_in(struct virtio_dev *v, struct datapath *path)
 	return path ? features & ~path->ops->features(path, features) : 0;
 }
 
+static bool is_served(struct datapath *path)
+{
+	return !path || !path->ops->served || path->ops->served(path);
+}
+
 /* Step 1. */
 static int ask(struct virtio_dev *v, struct datapath *next, struct virtio_switch *s)
 {
@@ -253,6 +258,8 @@ static int ask(struct virtio_dev *v, struct datapath *next, struct virtio_switch
 	if (v->log && path_log(next, v->log))
 		return -EIO;
 	if (ready && next && next->ops->prepare && next->ops->prepare(next, v->features))
+		return -EIO;
+	if (!is_served(next))
 		return -EIO;
 	return 0;
 }
@@ -304,6 +311,35 @@ static void nudge(struct virtio_dev *v, u64 queues)
 	}
 }
 
+/* From now on a failure of the host's is but noted. */
+static void begin_trial(struct virtio_dev *v)
+{
+	__atomic_store_n(&v->switching, VIRTIO_SWITCHING, __ATOMIC_SEQ_CST);
+}
+
+/* Has there been one? */
+static bool end_trial(struct virtio_dev *v)
+{
+	return __atomic_exchange_n(&v->switching, VIRTIO_NOT_SWITCHING, __ATOMIC_SEQ_CST) ==
+	       VIRTIO_SWITCH_FAILED;
+}
+
+/* Start the queues on v->path, the next one, which may be another process that dies meanwhile. */
+static int try_all(struct virtio_dev *v, u64 queues)
+{
+	int err;
+
+	begin_trial(v);
+	err = start_all(v, queues);
+	if (!err && (!is_served(v->path) ||
+		     __atomic_load_n(&v->switching, __ATOMIC_SEQ_CST) == VIRTIO_SWITCH_FAILED)) {
+		stop_all(v);
+		err = -EIO;
+	}
+	end_trial(v);
+	return err;
+}
+
 /* Steps 3 and 4. */
 static int move(struct virtio_dev *v, struct datapath *next, u64 queues, struct virtio_switch *s)
 {
@@ -317,7 +353,7 @@ static int move(struct virtio_dev *v, struct datapath *next, u64 queues, struct 
 		v->path = next;
 	s->hand_over_ns = now_ns() - began;
 	if (!err)
-		err = start_all(v, queues);
+		err = try_all(v, queues);
 	if (!err) {
 		s->restart_ns = now_ns() - began - s->hand_over_ns;
 		return 0;
@@ -343,8 +379,15 @@ int virtio_switch_path(struct virtio_dev *v, struct datapath **path, struct virt
 	err = ask(v, next, s);
 	if (!err) {
 		began = now_ns();
+		begin_trial(v);
 		queues = stop_all(v);
 		s->quiesce_ns = now_ns() - began;
+		if (end_trial(v)) { /* where the rings stand is not known */
+			virtio_host_failed(v, "its data path has failed");
+			err = -ENOTRECOVERABLE;
+		}
+	}
+	if (!err) {
 		*path = v->path;
 		err = move(v, next, queues, s);
 		nudge(v, queues);

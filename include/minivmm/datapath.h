@@ -61,6 +61,8 @@ struct datapath_ops {
 	/* Of a network device: tell the network where `mac` is now, for a driver that can't do so itself
 	 * (5.1.6.5.4). Main loop's thread. NULL: it can't. */
 	void (*announce)(struct datapath *d, const u8 mac[6]);
+	/* Is there somebody who serves its queues? NULL: always. */
+	bool (*served)(struct datapath *d);
 	/*
 	 * Mark each page that is written from now on in `log` (mem_log_create()), in the queues that it serves,
 	 * whether one runs already or not; NULL: no longer. The log outlives this until then. Returns 0; -EINVAL

@@ -116,6 +116,8 @@ struct virtio_queue {
 	struct loop_poll poll;
 };
 
+enum { VIRTIO_NOT_SWITCHING, VIRTIO_SWITCHING, VIRTIO_SWITCH_FAILED };
+
 struct virtio_dev {
 	/* Fixed after virtio_dev_init(). */
 	const struct virtio_ops *ops;
@@ -136,6 +138,8 @@ struct virtio_dev {
 	u64 driver_features; /* as written so far */
 	bool paused;
 	const struct mem_log *log; /* what is written is marked there, or NULL */
+
+	u32 switching; /* atomic: enum below; the host's failures are the switch's business meanwhile */
 
 	/* Read atomically. */
 	u64 features; /* negotiated, 0 until FEATURES_OK; written under `lock` */
@@ -285,7 +289,7 @@ struct virtio_switch {
  *	-EIO		it could not be prepared, after a line in the log, or can't mark what it writes while
  *			that is asked for (virtio_log_dirty())
  *	-EBUSY		requests are in flight that it can't take over, or a driver is at the registers: try again
- *	-ENOTRECOVERABLE	the device waits for its driver to reset it
+ *	-ENOTRECOVERABLE	the device waits for its driver to reset it, or has to now: its old path has failed
  *	other		it could not start a queue
  * If not even the old one can start any more, the device needs a reset. Main loop's thread.
  */

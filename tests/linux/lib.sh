@@ -78,7 +78,7 @@ start() {
 	mkfifo "$work/in"
 	: >"$work/out"
 	# A background job of a script ignores SIGINT, and minivmm would go on ignoring it.
-	env --default-signal=INT "$vmm" "$@" <"$work/in" >"$work/out" 2>"$work/err" &
+	env --default-signal=INT,HUP "$vmm" "$@" <"$work/in" >"$work/out" 2>"$work/err" &
 	pid=$!
 	exec 9>"$work/in"
 }

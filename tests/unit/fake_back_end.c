@@ -308,6 +308,8 @@ static void give_config(struct back_end *be, struct vhost_user_msg *m)
 
 static void be_enable(struct back_end *be, u32 index, bool on)
 {
+	if (on && be->ring[index % BE_QUEUES].running && !(be->enabled >> index & 1))
+		be_set(&be->late, be->late + 1);
 	if (on)
 		__atomic_fetch_or(&be->enabled, 1U << index, __ATOMIC_SEQ_CST);
 	else

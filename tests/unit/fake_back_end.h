@@ -101,6 +101,7 @@ struct back_end {
 	u32 last_base;	/* of SET_VRING_BASE, queue 0 */
 	u32 addr_flags; /* of SET_VRING_ADDR, queue 0 */
 	u32 enabled;	/* bit i: queue i is */
+	u32 late;	/* how often a ring that had been started was enabled only then */
 	u32 mtu;	/* of NET_SET_MTU */
 	u64 rarp;	/* of SEND_RARP */
 	u32 status;
