@@ -2,6 +2,7 @@
 /* stub_path.c - see stub_path.h. */
 #include "tests/unit/stub_path.h"
 #include "devices/datapath/inproc.h"
+#include "minivmm/virtio.h"
 #include "tests/unit/unit.h"
 
 static struct stub_path *stub_of(struct datapath *d)
@@ -40,6 +41,8 @@ static int start(struct datapath *d, struct virtio_queue *q, const struct vq_cfg
 		pos.avail--;
 	if (!err)
 		err = inproc_path.ops->start(&inproc_path, q, &logged, pos);
+	if (!err && s->lost_at_start)
+		virtio_host_failed(q->dev, "a test says so");
 	s->starts += !err;
 	s->running += !err;
 	return err;
@@ -50,11 +53,18 @@ static struct vq_pos stop(struct datapath *d, struct virtio_queue *q)
 	struct stub_path *s = stub_of(d);
 	struct vq_pos pos = inproc_path.ops->stop(&inproc_path, q);
 
+	if (s->lost_at_stop)
+		virtio_host_failed(q->dev, "a test says so");
 	s->stops++;
 	s->running--;
 	if (s->busy) /* it has got one that it has not put */
 		pos.avail++;
 	return pos;
+}
+
+static bool served(struct datapath *d)
+{
+	return !stub_of(d)->dead;
 }
 
 static void use_pairs(struct datapath *d, u32 pairs)
@@ -89,6 +99,7 @@ static const struct datapath_ops ops = {
 	.prepare = prepare,
 	.start = start,
 	.stop = stop,
+	.served = served,
 	.use_pairs = use_pairs,
 	.set_link = set_link,
 	.log_dirty = log_dirty,

@@ -13,9 +13,11 @@ struct stub_path {
 	int prepare_err; /* -errno that prepare() gives */
 	int start_err;	 /* and start() of queue fail_at */
 	u32 fail_at;
-	int log_err;		   /* and log_dirty() */
-	const struct mem_log *log; /* as last told */
-	bool busy;		   /* stop() gives a position with something in flight */
+	int log_err;			  /* and log_dirty() */
+	const struct mem_log *log;	  /* as last told */
+	bool busy;			  /* stop() gives a position with something in flight */
+	bool dead;			  /* nobody serves */
+	bool lost_at_start, lost_at_stop; /* the host fails then, and nobody says so */
 	bool destroyed;
 	u32 prepares, starts, stops; /* calls that came, atomically */
 	u32 running;		     /* queues that it serves now */

@@ -128,6 +128,41 @@ START_TEST(what_cannot_be_prepared_is_not_begun)
 	vdrv_free(&d);
 }
 
+/* A process that has died when it was to begin, or while it did. */
+START_TEST(it_rolls_back_when_the_next_path_dies)
+{
+	begin(_i);
+	stub[0].dead = true;
+	ck_assert_int_eq(switch_to(d.v, &stub[0], NULL), -EIO);
+	ck_assert_uint_eq(stub[0].starts, 0);
+	check_served_by(NULL);
+	stub[0].dead = false;
+	stub[0].lost_at_start = true;
+	ck_assert_int_eq(switch_to(d.v, &stub[0], NULL), -EIO);
+	ck_assert_uint_eq(stub[0].starts, stub[0].stops);
+	check_served_by(NULL);
+	stub[0].lost_at_start = false;
+	ck_assert_int_eq(switch_to(d.v, &stub[0], NULL), 0);
+	check_served_by(&stub[0]);
+	vdrv_free(&d);
+}
+
+START_TEST(an_old_path_that_has_died_is_told_of)
+{
+	begin(_i);
+	ck_assert_int_eq(switch_to(d.v, &stub[0], NULL), 0);
+	stub[0].lost_at_stop = true;
+	ck_assert_int_eq(switch_to(d.v, &stub[1], &stub[0]), -ENOTRECOVERABLE);
+	ck_assert_uint_eq(stub[1].starts, 0);
+	vdrv_wait_config_called(&d);
+	ck_assert_uint_eq(vdrv_status(&d), STATUS_RUNNING | NEEDS_RESET);
+	expect_said("its data path has failed");
+	stub[0].lost_at_stop = false;
+	vdrv_start(&d, ~0ULL);
+	check_served_by(&stub[0]);
+	vdrv_free(&d);
+}
+
 START_TEST(a_path_that_lacks_a_feature_is_refused)
 {
 	echo_plug(&d, _i, false);
@@ -274,6 +309,8 @@ Suite *switch_suite(void)
 	tcase_add_loop_test(t, it_rolls_back_when_a_queue_cannot_start, 0, MODES);
 	tcase_add_loop_test(t, it_rolls_back_when_something_is_in_flight, 0, MODES);
 	tcase_add_loop_test(t, what_cannot_be_prepared_is_not_begun, 0, MODES);
+	tcase_add_loop_test(t, it_rolls_back_when_the_next_path_dies, 0, MODES);
+	tcase_add_loop_test(t, an_old_path_that_has_died_is_told_of, 0, MODES);
 	tcase_add_loop_test(t, a_path_that_lacks_a_feature_is_refused, 0, MODES);
 	tcase_add_loop_test(t, before_the_features_are_settled_all_that_is_offered_counts, 0,
 			    MODES);
