@@ -11,7 +11,7 @@
  *
  *	all		the lists common[] and, by its request, ioctl(); threads; memory that is no program
  *	SANDBOX_CONNECT	socket(AF_UNIX) and connect(), for a peer that comes and goes
- *	SANDBOX_INTERNET	sockets of all kinds; openat() to read, since libslirp looks up the name servers
+ *	SANDBOX_INTERNET	sockets of the internet; openat() to read, since libslirp looks up the name servers
  *
  * libseccomp writes the filter, and gives it to all threads at once (TSYNC). The library is loaded when it is
  * needed, as libslirp is.
@@ -130,9 +130,8 @@ static const u32 ioctls[] = { TUNGETIFF,  TUNSETOFFLOAD, TUNSETQUEUE,
 			      BLKDISCARD, BLKZEROOUT,	 BLKGETSIZE64 };
 
 static const int internet[] = {
-	SCMP_SYS(connect), SCMP_SYS(bind),	 SCMP_SYS(listen),
-	SCMP_SYS(accept),  SCMP_SYS(getsockopt), SCMP_SYS(setsockopt),
-	SCMP_SYS(socket),  SCMP_SYS(ioctl),	 SCMP_SYS(stat),
+	SCMP_SYS(connect),    SCMP_SYS(bind),	    SCMP_SYS(listen), SCMP_SYS(accept),
+	SCMP_SYS(getsockopt), SCMP_SYS(setsockopt), SCMP_SYS(ioctl),  SCMP_SYS(stat),
 };
 
 static int load_library(struct library *l)
@@ -215,6 +214,10 @@ static int add_rules(const struct library *l, scmp_filter_ctx f, u32 needs)
 		err = l->rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(unlink), 0, NULL);
 	if (!err && needs & SANDBOX_INTERNET) {
 		err = allow_all(l, f, internet, ARRAY_SIZE(internet));
+		if (!err)
+			err = allow_if(l, f, SCMP_SYS(socket), 0, ~0U, AF_INET);
+		if (!err)
+			err = allow_if(l, f, SCMP_SYS(socket), 0, ~0U, AF_INET6);
 		if (!err) /* to read, and nothing that makes a file */
 			err = allow_if(l, f, SCMP_SYS(openat), 2, O_ACCMODE | O_CREAT | O_TRUNC,
 				       O_RDONLY);

@@ -11,7 +11,7 @@
 enum {
 	SANDBOX_CONNECT = 1,  /* connect to a UNIX socket anew */
 	SANDBOX_UNLINK = 4,   /* remove its socket's file at the end */
-	SANDBOX_INTERNET = 2, /* libslirp: sockets of all kinds, and files to read */
+	SANDBOX_INTERNET = 2, /* libslirp: sockets of the internet, and files to read */
 };
 
 /*
