@@ -389,10 +389,9 @@ bool vcpus_hold(struct vcpus *v)
 void vcpus_resume(struct vcpus *v)
 {
 	if (v->held) {
-		u64 now = arch_clock_now();
-
+		arch_clock_go_on(&v->clock);
 		for (u32 i = 0; i < v->n; i++)
-			arch_vcpu_clock_release(v->cpu[i].fd, &v->clock, now);
+			arch_vcpu_clock_release(v->cpu[i].fd, &v->clock);
 		arch_clock_release(v->m->vm.vm_fd, &v->clock);
 		v->held = false;
 	}

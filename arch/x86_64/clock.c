@@ -12,8 +12,14 @@
  *
  * KVM computes the first from the second, hence the order: TSCs first.
  *
- * A watchdog in the guest compares clocks of different kinds. KVM_KVMCLOCK_CTRL sets a flag beside the
- * guest's kvmclock by which it knows that it was stopped, and forgives.
+ * The two must agree afterwards as before: a guest that sees them drift apart, by 0.1 ms in half a second,
+ * gives up its TSC for good. So each reading is a pair of both at one moment. KVM_GET_CLOCK tells the TSC
+ * that it went by; where it can't, and for CLOCK_REALTIME, the TSC is read before and after, until nothing
+ * came between. KVM_SET_CLOCK takes what the kvmclock was at a given CLOCK_REALTIME, so it does not matter
+ * when it comes.
+ *
+ * Another watchdog in the guest looks for processors that stand still. KVM_KVMCLOCK_CTRL sets a flag beside
+ * the guest's kvmclock by which it knows that it was stopped, and forgives.
  *
  * Guests without kvmclock, and a KVM that lacks one of these calls, do without: the time jumps.
  */
@@ -21,29 +27,61 @@
 
 #include <linux/kvm.h>
 #include <sys/ioctl.h>
+#include <time.h>
 #include <x86intrin.h>
 
-/* What older headers lack. */
-#ifndef KVM_VCPU_TSC_CTRL
-#define KVM_VCPU_TSC_CTRL   0
-#define KVM_VCPU_TSC_OFFSET 0
-#endif
+/* How often a pair of clocks is read; the one whose readings are closest together counts. */
+#define PAIR_TRIES 8
+
+static int read_kvmclock(int vm_fd, struct kvm_clock_data *data)
+{
+	*data = (struct kvm_clock_data){ 0 };
+	return ioctl(vm_fd, KVM_GET_CLOCK, data);
+}
 
 void arch_clock_hold(int vm_fd, struct arch_clock *c)
 {
-	struct kvm_clock_data data = { 0 };
+	u64 closest = ~0ull;
 
-	c->common = ioctl(vm_fd, KVM_GET_CLOCK, &data) == 0;
-	c->guest = data.clock;
-	c->counter = arch_clock_now();
+	*c = (struct arch_clock){ 0 };
+	for (int i = 0; i < PAIR_TRIES; i++) {
+		struct kvm_clock_data data;
+		u64 before = __rdtsc();
+		bool there = read_kvmclock(vm_fd, &data) == 0;
+		u64 apart = __rdtsc() - before;
+
+		if (there && data.flags & KVM_CLOCK_HOST_TSC) {
+			before = data.host_tsc;
+			apart = 0;
+		}
+		if (apart >= closest)
+			continue;
+		closest = apart;
+		c->common = there;
+		c->guest = data.clock;
+		c->counter = before + apart / 2;
+	}
 }
 
-u64 arch_clock_now(void)
+void arch_clock_go_on(struct arch_clock *c)
 {
-	return __rdtsc();
+	u64 closest = ~0ull;
+
+	for (int i = 0; i < PAIR_TRIES; i++) {
+		struct timespec now;
+		u64 before = __rdtsc(), apart;
+
+		clock_gettime(CLOCK_REALTIME, &now);
+		apart = __rdtsc() - before;
+		if (apart >= closest)
+			continue;
+		closest = apart;
+		c->go_on = before + apart / 2;
+		c->go_on_realtime = (u64)now.tv_sec * 1000000000 + (u64)now.tv_nsec;
+	}
 }
 
-void arch_vcpu_clock_release(int vcpu_fd, const struct arch_clock *c, u64 now)
+void arch_vcpu_clock_release(int vcpu_fd, const struct arch_clock *c)
 {
 	u64 offset;
 	struct kvm_device_attr attr = {
@@ -53,7 +91,7 @@ void arch_vcpu_clock_release(int vcpu_fd, const struct arch_clock *c, u64 now)
 	};
 
 	if (ioctl(vcpu_fd, KVM_GET_DEVICE_ATTR, &attr) == 0) {
-		offset -= now - c->counter;
+		offset -= c->go_on - c->counter;
 		ioctl(vcpu_fd, KVM_SET_DEVICE_ATTR, &attr);
 	}
 	ioctl(vcpu_fd, KVM_KVMCLOCK_CTRL, 0);
@@ -61,8 +99,15 @@ void arch_vcpu_clock_release(int vcpu_fd, const struct arch_clock *c, u64 now)
 
 void arch_clock_release(int vm_fd, const struct arch_clock *c)
 {
-	const struct kvm_clock_data data = { .clock = c->guest };
+	struct kvm_clock_data data = {
+		.clock = c->guest,
+		.flags = KVM_CLOCK_REALTIME,
+		.realtime = c->go_on_realtime,
+	};
 
-	if (c->common)
-		ioctl(vm_fd, KVM_SET_CLOCK, &data);
+	if (!c->common || ioctl(vm_fd, KVM_SET_CLOCK, &data) == 0)
+		return;
+	/* Linux before 5.16 knows no flags. */
+	data.flags = 0;
+	ioctl(vm_fd, KVM_SET_CLOCK, &data);
 }

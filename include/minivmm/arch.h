@@ -106,17 +106,20 @@ int arch_vcpu_boot(int vcpu_fd, const struct boot_entry *entry);
  * The guest's time while it is paused: it stands still, as far as this KVM can do that, and the guest is
  * told that it was not itself that stopped. No vCPU runs from hold to release.
  *
- * arch_clock_hold() notes all clocks. To go on, each vCPU's are set back by what has passed until `now`,
- * which is arch_clock_now() once for all, and then those that they have in common.
+ * arch_clock_hold() notes all clocks. To go on, arch_clock_go_on() notes the moment that they are to go on
+ * from; then each vCPU's are set back by what has passed, and last those that they have in common. The clocks
+ * agree afterwards as they did before, however long each of these steps takes.
  */
 struct arch_clock {
-	u64 guest;   /* what KVM has in common for all vCPUs, nanoseconds */
-	bool common; /* there is such a clock */
-	u64 counter; /* the host's counter, from which the vCPUs' own are made */
+	bool common;	  /* there is a clock that KVM has in common for all vCPUs, */
+	u64 guest;	  /* which says this, in nanoseconds, */
+	u64 counter;	  /* when the host's counter, from which the vCPUs' own are made, says this */
+	u64 go_on;	  /* the host's counter at the moment of going on, */
+	u64 go_on_realtime; /* and its CLOCK_REALTIME, in nanoseconds */
 };
 void arch_clock_hold(int vm_fd, struct arch_clock *c);
-u64 arch_clock_now(void);
-void arch_vcpu_clock_release(int vcpu_fd, const struct arch_clock *c, u64 now);
+void arch_clock_go_on(struct arch_clock *c);
+void arch_vcpu_clock_release(int vcpu_fd, const struct arch_clock *c);
 void arch_clock_release(int vm_fd, const struct arch_clock *c);
 
 /* Print registers and the bytes at the program counter, for a guest that crashed. */
