@@ -11,6 +11,7 @@
  *
  *	all		the lists common[] and, by its request, ioctl(); threads; memory that is no program
  *	SANDBOX_CONNECT	socket(AF_UNIX) and connect(), for a peer that comes and goes
+ *	SANDBOX_UNLINK	unlink(), for a socket's file that is to be gone at the end
  *	SANDBOX_INTERNET	sockets of the internet; openat() to read, since libslirp looks up the name servers
  *
  * libseccomp writes the filter, and gives it to all threads at once (TSYNC). The library is loaded when it is

@@ -144,7 +144,7 @@ void stdio_end(void);
  * it is there, though only when somebody looks (fake_vm_count).
  */
 #define FAKE_VM_LISTENERS 64
-#define FAKE_VM_SENT	  16384
+#define FAKE_VM_SENT	  64
 #define FAKE_VM_PAGES	  64
 
 struct fake_vm {
