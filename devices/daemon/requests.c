@@ -27,7 +27,7 @@
 	 PF(CONFIGURE_MEM_SLOTS) | PF(STATUS) | PF(LOG_SHMFD))
 #define IN_HAND_TRIES 40
 #define IN_HAND_US    500
-#define CONFIG_HDR offsetof(struct vhost_user_config, data)
+#define CONFIG_HDR    offsetof(struct vhost_user_config, data)
 
 static int reply_num(struct vhost_user_msg *m, u64 num)
 {
