@@ -57,19 +57,11 @@ static u64 offloads_on(const struct net *net)
 
 /* ---- spare chains ---- */
 
-/* Take the header's bytes off the first spare chain, which has so many. They may lie in pieces. */
-static void take_header_place(struct net_rx *rx)
+/* take_header_place() where they lie in pieces. */
+static __attribute__((cold)) void take_header_pieces(struct net_rx *rx)
 {
-	struct iovec *first = &rx->iov[rx->iov_first];
 	u32 left = PEER_HDR_LEN;
 
-	if (first->iov_len > PEER_HDR_LEN) { /* in one piece, as mostly */
-		rx->hdr_at[0] = (struct iovec){ first->iov_base, PEER_HDR_LEN };
-		rx->nhdr = 1;
-		first->iov_base = (u8 *)first->iov_base + PEER_HDR_LEN;
-		first->iov_len -= PEER_HDR_LEN;
-		return;
-	}
 	rx->nhdr = 0;
 	while (left) {
 		struct iovec *s = &rx->iov[rx->iov_first];
@@ -87,8 +79,23 @@ static void take_header_place(struct net_rx *rx)
 	}
 }
 
+/* Take the header's bytes off the first spare chain, which has so many. */
+static ON_THE_WAY void take_header_place(struct net_rx *rx)
+{
+	struct iovec *first = &rx->iov[rx->iov_first];
+
+	if (first->iov_len <= PEER_HDR_LEN) {
+		take_header_pieces(rx);
+		return;
+	}
+	rx->hdr_at[0] = (struct iovec){ first->iov_base, PEER_HDR_LEN };
+	rx->nhdr = 1;
+	first->iov_base = (u8 *)first->iov_base + PEER_HDR_LEN;
+	first->iov_len -= PEER_HDR_LEN;
+}
+
 /* Make room behind the spare chains for one more. iov[0] is always kept free. */
-static void compact(struct net_rx *rx)
+static ON_THE_WAY void compact(struct net_rx *rx)
 {
 	if (rx->first + rx->n == 2u * rx->q->size_max) {
 		memmove(rx->chain, rx->chain + rx->first, rx->n * sizeof(*rx->chain));
@@ -142,27 +149,33 @@ static ON_THE_WAY enum gathered gather(struct net_pair *p, u32 target)
 	return ENOUGH;
 }
 
-/*
- * Write the frame's header, which says that it fills `nchains`. Mostly in one piece, and then the number goes
- * straight to its place: to load a word of which a part was just stored waits for that store and, as the
- * processor keeps their order, for all of the frame before it.
- */
-static void write_header(struct net_rx *rx, u16 nchains)
+/* write_header() where its place is in pieces. */
+static __attribute__((cold)) void write_header_pieces(struct net_rx *rx, u16 nchains)
 {
 	const u8 *hdr = (const u8 *)&rx->hdr;
-	u8 *to = rx->hdr_at[0].iov_base;
 
-	if (rx->nhdr == 1) {
-		memcpy(to, hdr, offsetof(struct virtio_net_hdr_v1, num_buffers));
-		memcpy(to + offsetof(struct virtio_net_hdr_v1, num_buffers), &nchains,
-		       sizeof(nchains));
-		return;
-	}
 	rx->hdr.num_buffers = nchains;
 	for (u32 i = 0; i < rx->nhdr; i++) {
 		memcpy(rx->hdr_at[i].iov_base, hdr, rx->hdr_at[i].iov_len);
 		hdr += rx->hdr_at[i].iov_len;
 	}
+}
+
+/*
+ * Write the frame's header, which says that it fills `nchains`. Mostly in one piece, and then the number goes
+ * straight to its place: to load a word of which a part was just stored waits for that store and, as the
+ * processor keeps their order, for all of the frame before it.
+ */
+static ON_THE_WAY void write_header(struct net_rx *rx, u16 nchains)
+{
+	u8 *to = rx->hdr_at[0].iov_base;
+
+	if (rx->nhdr > 1) {
+		write_header_pieces(rx, nchains);
+		return;
+	}
+	memcpy(to, &rx->hdr, offsetof(struct virtio_net_hdr_v1, num_buffers));
+	memcpy(to + offsetof(struct virtio_net_hdr_v1, num_buffers), &nchains, sizeof(nchains));
 }
 
 /* The frame in hand fills the first `len` bytes of the spare chains, but for its header: write that, and
@@ -215,13 +228,11 @@ static u32 copy_segments(const struct iovec *iov, u32 n, u8 *buf, u32 len, bool 
 
 /* ---- what the driver is to see ---- */
 
-/* Does the driver know what the header says? Takes off what it need not know. */
-static bool check_header(struct net *net, struct virtio_net_hdr_v1 *h)
+/* Does the driver know these offloads? Takes off what it need not know. */
+static bool check_offloads(struct net *net, struct virtio_net_hdr_v1 *h)
 {
 	u64 on = offloads_on(net), need = 0;
 
-	if (!(h->flags | h->gso_type))
-		return true;
 	/* 5.1.6.4.1: without GUEST_CSUM "the device MUST set flags to zero" */
 	h->flags &= VIRTIO_NET_HDR_F_NEEDS_CSUM |
 		    (on & NET_F(GUEST_CSUM) ? VIRTIO_NET_HDR_F_DATA_VALID : 0);
@@ -248,14 +259,21 @@ static bool check_header(struct net *net, struct virtio_net_hdr_v1 *h)
 	return !(need & ~on);
 }
 
+/* Does the driver know what the header says? */
+static ON_THE_WAY bool check_header(struct net *net, struct virtio_net_hdr_v1 *h)
+{
+	return !(h->flags | h->gso_type) || check_offloads(net, h);
+}
+
 /* 5.1.4.1: "MUST NOT pass received packets that exceed mtu (plus low level ethernet header length) size
  * with gso_type NONE or ECN" */
 static bool fits_mtu(struct net *net, const struct virtio_net_hdr_v1 *h, const u8 *frame, u32 len)
 {
-	u32 max = NET_ETH_LEN + net->mtu + (net_has_vlan(frame, len) ? NET_VLAN_LEN : 0);
+	u32 max = NET_ETH_LEN + (u32)net->mtu;
 
-	return !virtio_has_feature(&net->v, VIRTIO_NET_F_MTU) || len <= max ||
-	       (h->gso_type & ~VIRTIO_NET_HDR_GSO_ECN);
+	return len <= max || !virtio_has_feature(&net->v, VIRTIO_NET_F_MTU) ||
+	       (h->gso_type & ~VIRTIO_NET_HDR_GSO_ECN) ||
+	       (len <= max + NET_VLAN_LEN && net_has_vlan(frame, len));
 }
 
 static __attribute__((cold)) void fetch_filter(struct net_pair *p)
@@ -282,15 +300,15 @@ static inline const struct net_filter *filter_now(struct net_pair *p)
  * a line that another processor had until now: what has been written there waits for it aside, and a read
  * would make us wait, too.
  */
-static bool must_look(struct net_pair *p, u32 len)
+static bool must_look(const struct net_pair *p, const struct net_filter *f, u32 len)
 {
-	return !filter_now(p)->promisc || (virtio_has_feature(&p->net->v, VIRTIO_NET_F_MTU) &&
-					   len > NET_ETH_LEN + (u32)p->net->mtu);
+	return !f->promisc || (len > NET_ETH_LEN + (u32)p->net->mtu &&
+			       virtio_has_feature(&p->net->v, VIRTIO_NET_F_MTU));
 }
 
 /* May the frame in hand, of `len` bytes without its header, be delivered? `look` is its beginning, if
  * must_look(). */
-static bool acceptable(struct net_pair *p, const u8 *look, u32 len)
+static bool acceptable(struct net_pair *p, const struct net_filter *f, const u8 *look, u32 len)
 {
 	struct net *net = p->net;
 	struct net_rx *rx = &p->rx;
@@ -301,7 +319,7 @@ static bool acceptable(struct net_pair *p, const u8 *look, u32 len)
 		vq_count(&rx->stats.dropped, 1);
 		return false;
 	}
-	if (!net_filter_accepts(filter_now(p), look, len)) {
+	if (!f->promisc && !net_filter_accepts(f, look, len)) {
 		vq_count(&rx->stats.filtered, 1);
 		return false;
 	}
@@ -382,23 +400,25 @@ static __attribute__((noinline)) bool place_held(struct net_pair *p)
 static bool receive_frame(struct net_pair *p, struct net_turn *t)
 {
 	struct net_rx *rx = &p->rx;
+	const struct net_filter *filter;
 	u8 look[LOOK_LEN] = { 0 };
 	u32 room, data;
 	ssize_t len = receive(p, &room);
 
 	if (len < 0)
 		return false;
+	filter = filter_now(p);
 	net_turn_spend(t, len);
 	assert(len <= PEER_FRAME_MAX);
 	data = len < PEER_HDR_LEN ? 0 : len - PEER_HDR_LEN;
 	if ((u32)len > room) {
 		hold(rx, len, room);
 		memcpy(look, rx->frame + PEER_HDR_LEN, min_u32(data, LOOK_LEN));
-	} else if (must_look(p, data)) {
+	} else if (must_look(p, filter, data)) {
 		copy_segments(rx->iov + rx->iov_first, rx->niov, look, min_u32(data, LOOK_LEN),
 			      false);
 	}
-	if (!acceptable(p, look, data))
+	if (!acceptable(p, filter, look, data))
 		rx->held = 0;
 	else if (!rx->held)
 		use_chains(rx, len);
@@ -424,7 +444,7 @@ static bool active(const struct net_pair *p)
 u32 net_rx_run(struct net_pair *p, struct net_turn *t)
 {
 	struct net_rx *rx = &p->rx;
-	u32 done = 0;
+	u32 done = 0, target = longest(p->net);
 
 	if (!rx->on)
 		return 0;
@@ -435,7 +455,7 @@ u32 net_rx_run(struct net_pair *p, struct net_turn *t)
 			break;
 		if (net_turn_over(t))
 			break;
-		gather(p, longest(p->net));
+		gather(p, target);
 		if (!rx->n || !receive_frame(p, t))
 			break;
 		if (++done % NET_BATCH == 0)

@@ -45,7 +45,7 @@
 #define DESC_AVAIL (1u << VRING_PACKED_DESC_F_AVAIL)
 #define DESC_USED  (1u << VRING_PACKED_DESC_F_USED)
 #define WRAP	   (1u << VRING_PACKED_EVENT_F_WRAP_CTR)
-#define LINE_DESCS (VQ_LINE / sizeof(struct vring_packed_desc))
+#define LINE_DESCS (VQ_LINE / sizeof(struct vring_packed_desc)) /* as vq.first has */
 #define EXPECT	   (2 * LINE_DESCS)
 #define EVENT_MASK 3u /* the other bits of an event area's flags are reserved */
 
@@ -125,18 +125,18 @@ static struct vring_packed_desc desc_load(const void *table, u32 i)
 	};
 }
 
-/* All of the indirect table that `d` names. */
-static inline int packed_indirect(struct vq *q, struct vq_walk *w, struct vq_chain *c,
-				  const struct vring_packed_desc *d)
+/* All of the indirect table that a descriptor with these `flags` names. */
+static inline int packed_indirect(struct vq *q, struct vq_walk *w, struct vq_chain *c, u64 addr,
+				  u32 len, u16 flags)
 {
 	const void *table;
 
-	if (d->flags & VRING_DESC_F_NEXT || w->n) /* 2.8.19 */
+	if (flags & VRING_DESC_F_NEXT || w->n) /* 2.8.19 */
 		return vq_break(q, "an indirect descriptor in a list of others");
-	table = vq_table(q, d->addr, d->len, sizeof(*d));
+	table = vq_table(q, addr, len, sizeof(struct vring_packed_desc));
 	if (!table)
 		return -EINVAL;
-	for (u32 i = 0; i < d->len / sizeof(*d); i++) {
+	for (u32 i = 0; i < len / sizeof(struct vring_packed_desc); i++) {
 		struct vring_packed_desc e = desc_load(table, i);
 
 		/* 2.8.7: flags but WRITE are ignored, so there is no table in a table. */
@@ -153,21 +153,25 @@ static int packed_walk(struct vq *q, struct vq_chain *c, u16 flags)
 	u16 pos = q->pos.avail;
 
 	for (u32 ndesc = 1; ndesc <= q->room; ndesc++) {
-		struct vring_packed_desc d = desc_load(desc_of(q, pos), 0);
+		const struct vring_packed_desc *d = desc_of(q, pos);
+		u64 addr = __atomic_load_n(&d->addr, __ATOMIC_RELAXED);
+		u32 len = __atomic_load_n(&d->len, __ATOMIC_RELAXED);
+		u16 id = __atomic_load_n(&d->id, __ATOMIC_RELAXED);
 
-		if (ndesc == 1)
-			d.flags = flags;
-		else if (!is_available(d.flags, pos)) /* 2.8.12 */
-			return vq_break(q, "a list goes on where nothing is available");
-		if (d.flags & VRING_DESC_F_INDIRECT) {
-			if (packed_indirect(q, &w, c, &d))
+		if (ndesc > 1) {
+			flags = __atomic_load_n(&d->flags, __ATOMIC_RELAXED);
+			if (!is_available(flags, pos)) /* 2.8.12 */
+				return vq_break(q, "a list goes on where nothing is available");
+		}
+		if (flags & VRING_DESC_F_INDIRECT) {
+			if (packed_indirect(q, &w, c, addr, len, flags))
 				return -EINVAL;
-		} else if (vq_walk_add(q, &w, c, d.addr, d.len, d.flags & VRING_DESC_F_WRITE)) {
+		} else if (vq_walk_add(q, &w, c, addr, len, flags & VRING_DESC_F_WRITE)) {
 			return -EINVAL;
 		}
 		pos = pos_add(q, pos, 1);
-		if (!(d.flags & VRING_DESC_F_NEXT)) {
-			vq_walk_end(&w, c, d.id, ndesc);
+		if (!(flags & VRING_DESC_F_NEXT)) {
+			vq_walk_end(&w, c, id, ndesc);
 			q->pos.avail = pos;
 			return 0;
 		}
@@ -220,7 +224,7 @@ static int packed_again(struct vq *q, struct vq_chain *c, const struct vring_pac
 		const struct vring_packed_desc *d = &desc[i];
 
 		if (d->flags & VRING_DESC_F_INDIRECT) {
-			if (packed_indirect(q, &w, c, d))
+			if (packed_indirect(q, &w, c, d->addr, d->len, d->flags))
 				return -EINVAL;
 		} else if (vq_walk_add(q, &w, c, d->addr, d->len, d->flags & VRING_DESC_F_WRITE)) {
 			return -EINVAL;
@@ -236,19 +240,26 @@ static void packed_unget(struct vq *q, const struct vq_chain *c)
 	q->room += c->ndesc;
 }
 
+static u64 *used_word(const struct vq *q, u16 pos)
+{
+	return &((struct used_word *)&desc_of(q, pos)->len)->v;
+}
+
+/*
+ * The descriptors of the batch's first line wait for packed_publish(): the first one's flags must, and a
+ * driver that waits for those has the line, so each store to it would have to fetch it anew.
+ */
 static void packed_put(struct vq *q, u16 id, u16 ndesc, u32 written)
 {
-	struct vring_packed_desc *d = desc_of(q, q->pos.used);
 	u16 flags = (q->pos.used & WRAP ? DESC_AVAIL | DESC_USED : 0) |
 		    (written ? VRING_DESC_F_WRITE : 0);
+	u64 word = written | (u64)id << 32 | (u64)flags << 48;
 
-	if (q->batch) {
-		__atomic_store_n(&((struct used_word *)&d->len)->v,
-				 written | (u64)id << 32 | (u64)flags << 48, __ATOMIC_RELAXED);
-	} else { /* its flags wait for packed_publish() */
-		__atomic_store_n(&d->len, written, __ATOMIC_RELAXED);
-		__atomic_store_n(&d->id, id, __ATOMIC_RELAXED);
-		q->head_flags = flags;
+	if (q->batch < LINE_DESCS) {
+		q->first[q->batch] = word;
+		q->first_there |= 1u << q->batch;
+	} else {
+		__atomic_store_n(used_word(q, q->pos.used), word, __ATOMIC_RELAXED);
 	}
 	q->pos.used = pos_add(q, q->pos.used, ndesc);
 	q->batch += ndesc;
@@ -259,8 +270,14 @@ static bool packed_publish(struct vq *q)
 	struct vring_packed_desc_event *e = driver_event(q);
 	u16 flags, off_wrap;
 
+	for (u16 i = 1; q->first_there >> i; i++) {
+		if (q->first_there >> i & 1)
+			__atomic_store_n(used_word(q, pos_add(q, q->published, i)), q->first[i],
+					 __ATOMIC_RELAXED);
+	}
+	q->first_there = 0;
 	/* Pairs with the driver's look for used chains, and with its asking to be called. */
-	__atomic_store_n(&desc_of(q, q->published)->flags, q->head_flags, __ATOMIC_SEQ_CST);
+	__atomic_store_n(used_word(q, q->published), q->first[0], __ATOMIC_SEQ_CST);
 	flags = __atomic_load_n(&e->flags, __ATOMIC_SEQ_CST) & EVENT_MASK;
 	if (flags != VRING_PACKED_EVENT_FLAG_DESC || !q->cfg.event_idx)
 		return flags != VRING_PACKED_EVENT_FLAG_DISABLE;

@@ -140,7 +140,8 @@ struct vq {
 	u16 batch;			 /* puts not yet published: ring places */
 	u16 room;			 /* ring places that the driver may fill beyond pos.avail */
 	u16 inflight;			 /* chains got and not put */
-	u16 head_flags;			 /* packed: flags of the first descriptor of the batch */
+	u64 first[4];		/* packed: the first places of the batch, as they will be, */
+	u16 first_there;	/* and bit i: place i is used */
 	u16 get_seq, put_seq;	/* order of gets, modulo size: next to get; in order: next to use */
 	struct vq_order *order; /* in order: what was put too early, cfg.size entries */
 	struct vq_record *record; /* what is in flight, or NULL */
