@@ -157,13 +157,16 @@ void virtio_net_announce(struct virtio_dev *v)
 
 int net_set_offloads(struct net *net, u64 offloads)
 {
-	u64 old = net->offloads;
+	u64 old;
 	int err;
 
+	pthread_mutex_lock(&net->lock);
+	old = net->offloads;
 	/* At no time is there a frame that the receive queues do not expect. */
 	__atomic_store_n(&net->offloads, old | offloads, __ATOMIC_RELAXED);
 	err = peer_set_offloads(net->peer, offloads);
 	__atomic_store_n(&net->offloads, err ? old : offloads, __ATOMIC_RELAXED);
+	pthread_mutex_unlock(&net->lock);
 	return err;
 }
 
@@ -171,8 +174,9 @@ void virtio_net_restore_peer(struct virtio_dev *v)
 {
 	struct net *net = net_of(v);
 
-	/* A reset that comes in between is followed by a driver that says what it takes. */
-	peer_set_offloads(net->peer, __atomic_load_n(&net->offloads, __ATOMIC_RELAXED));
+	pthread_mutex_lock(&net->lock);
+	peer_set_offloads(net->peer, net->offloads);
+	pthread_mutex_unlock(&net->lock);
 }
 
 static void path_use_pairs(struct net *net, u32 n)
