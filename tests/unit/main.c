@@ -36,6 +36,8 @@ int main(void)
 	srunner_add_suite(sr, virtio_mmio_suite());
 	srunner_add_suite(sr, rng_suite());
 	srunner_add_suite(sr, vhost_user_suite());
+	srunner_add_suite(sr, vhost_user_reconnect_suite());
+	srunner_add_suite(sr, vhost_user_hostile_suite());
 	srunner_add_suite(sr, vhost_user_relay_suite());
 	srunner_add_suite(sr, vhost_user_notify_suite());
 	srunner_add_suite(sr, image_suite());

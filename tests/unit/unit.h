@@ -85,6 +85,8 @@ Suite *stream_unix_suite(void);
 Suite *testdev_suite(void);
 Suite *uart_suite(void);
 Suite *vhost_user_suite(void);
+Suite *vhost_user_reconnect_suite(void);
+Suite *vhost_user_hostile_suite(void);
 Suite *vhost_user_relay_suite(void);
 Suite *vhost_user_net_suite(void);
 Suite *vhost_user_notify_suite(void);
