@@ -39,6 +39,7 @@ int main(void)
 	srunner_add_suite(sr, vhost_user_reconnect_suite());
 	srunner_add_suite(sr, vhost_user_hostile_suite());
 	srunner_add_suite(sr, vhost_user_relay_suite());
+	srunner_add_suite(sr, vhost_user_relay_hostile_suite());
 	srunner_add_suite(sr, vhost_user_notify_suite());
 	srunner_add_suite(sr, image_suite());
 	srunner_add_suite(sr, image_more_suite());

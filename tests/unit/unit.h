@@ -88,6 +88,7 @@ Suite *vhost_user_suite(void);
 Suite *vhost_user_reconnect_suite(void);
 Suite *vhost_user_hostile_suite(void);
 Suite *vhost_user_relay_suite(void);
+Suite *vhost_user_relay_hostile_suite(void);
 Suite *vhost_user_net_suite(void);
 Suite *vhost_user_notify_suite(void);
 Suite *vhost_user_log_suite(void);
