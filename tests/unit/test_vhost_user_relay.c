@@ -4,6 +4,7 @@
  * their rings (devices/datapath/vhost_user_relay.c). What is in flight when the back end goes, in which order it
  * comes again, and where a ring stands when it stops. What neither side may do: test_vhost_user_relay_hostile.c.
  */
+#include "tests/unit/mem_log_rig.h"
 #include "tests/unit/vhost_user_front.h"
 
 #include <errno.h>
@@ -432,16 +433,14 @@ static void expect_marks(const struct mem_log *log, bool marked)
 {
 	struct fe_req r;
 
-	for (u64 gpa = 0; gpa < VDRV_RAM; gpa += MEM_LOG_PAGE)
-		mem_log_take(log, gpa);
+	marks_take_all(log);
 	fe.d.next = ALIGN_UP(fe.d.next, MEM_LOG_PAGE);
 	r = fe_submit(0, 1);
 	fe_wait_all(0, &r, 1);
 	fe.d.next = ALIGN_UP(fe.d.next, MEM_LOG_PAGE);
 	ck_assert_int_eq(mem_log_take(log, r.buf[1].gpa), marked);
 	ck_assert_int_eq(mem_log_take(log, fe.d.q[0].ring.cfg.device), marked);
-	for (u64 gpa = r.buf[1].gpa; gpa < fe.d.next; gpa += MEM_LOG_PAGE)
-		ck_assert(!mem_log_take(log, gpa));
+	ck_assert_uint_eq(marks_take(log, r.buf[1].gpa, fe.d.next), 0);
 }
 
 START_TEST(what_is_relayed_is_marked)

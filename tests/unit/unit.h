@@ -62,6 +62,7 @@ Suite *irq_suite(void);
 Suite *log_suite(void);
 Suite *loop_suite(void);
 Suite *mem_suite(void);
+Suite *mem_log_suite(void);
 Suite *msix_suite(void);
 Suite *net_suite(void);
 Suite *net_ctrl_suite(void);

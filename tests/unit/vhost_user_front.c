@@ -68,8 +68,7 @@ void fe_start_disk(int bus)
 
 void fe_end(void)
 {
-	if (fe.d.dev)
-		vdrv_unplug(&fe.d);
+	vdrv_unplug(&fe.d);
 	be_end(&fe.be);
 	unlink(fe.be.path);
 	vdrv_free(&fe.d);
