@@ -28,6 +28,7 @@ int main(void)
 	srunner_add_suite(sr, testdev_suite());
 	srunner_add_suite(sr, virtio_suite());
 	srunner_add_suite(sr, vhost_user_server_suite());
+	srunner_add_suite(sr, vhost_user_server_hostile_suite());
 	srunner_add_suite(sr, mem_log_suite());
 	srunner_add_suite(sr, vhost_user_log_suite());
 	srunner_add_suite(sr, sandbox_suite());

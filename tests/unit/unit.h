@@ -94,6 +94,7 @@ Suite *vhost_user_net_suite(void);
 Suite *vhost_user_notify_suite(void);
 Suite *vhost_user_log_suite(void);
 Suite *vhost_user_server_suite(void);
+Suite *vhost_user_server_hostile_suite(void);
 Suite *virtio_suite(void);
 Suite *virtio_mmio_suite(void);
 Suite *virtio_pci_suite(void);
