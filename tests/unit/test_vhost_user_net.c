@@ -59,6 +59,14 @@ static void plug(void)
 	vdrv_plug(&n.d, create);
 }
 
+/* All of it, with a driver that accepts all. */
+static void start(int mode, u32 npairs)
+{
+	begin(mode, npairs);
+	plug();
+	vdrv_start(&n.d, NET_ALL);
+}
+
 static void end(void)
 {
 	if (n.d.dev)
@@ -100,9 +108,7 @@ static u8 use_pairs(u16 pairs)
 
 START_TEST(the_back_end_has_the_frames)
 {
-	begin(_i, 1);
-	plug();
-	vdrv_start(&n.d, NET_ALL);
+	start(_i, 1);
 	for (u32 i = 0; i < 100; i++)
 		send_frame(NET_TX);
 	net_post(&n, NET_RX, 2000);
@@ -117,9 +123,7 @@ START_TEST(the_back_end_has_the_frames)
 
 START_TEST(the_control_queue_is_ours)
 {
-	begin(_i, 1);
-	plug();
-	vdrv_start(&n.d, NET_ALL);
+	start(_i, 1);
 	ck_assert_uint_eq(set_mac(), VIRTIO_NET_OK);
 	ck_assert_uint_eq(vdrv_config(&n.d, CONFIG(mac) + 4, 2), 0x0900);
 	end();
@@ -200,9 +204,7 @@ START_TEST(without_acknowledgements_they_rest_all_the_same)
 
 START_TEST(without_a_link_all_rest)
 {
-	begin(_i, 2);
-	plug();
-	vdrv_start(&n.d, NET_ALL);
+	start(_i, 2);
 	use_pairs(2);
 	virtio_net_set_link(n.d.v, false);
 	ck_assert_uint_eq(be_get(&be.enabled), 0);
@@ -343,9 +345,7 @@ START_TEST(what_is_written_in_any_queue_is_marked)
 /* Split rings: without a record of its own, where a ring stands is in the ring. */
 START_TEST(the_link_is_down_while_nobody_is_there)
 {
-	begin(_i, 2);
-	plug();
-	vdrv_start(&n.d, NET_ALL);
+	start(_i, 2);
 	use_pairs(2);
 	for (u32 i = 0; i < 70; i++)
 		send_frame(3);
@@ -366,9 +366,7 @@ START_TEST(the_link_is_down_while_nobody_is_there)
 
 START_TEST(a_packed_ring_without_a_record_needs_a_reset)
 {
-	begin(VDRV_BUSES + _i, 1);
-	plug();
-	vdrv_start(&n.d, NET_ALL);
+	start(VDRV_BUSES + _i, 1);
 	send_frame(NET_TX);
 	be_end(&be);
 	wait_until(vdrv_status(&n.d) & VIRTIO_CONFIG_S_NEEDS_RESET);

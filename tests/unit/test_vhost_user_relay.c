@@ -24,6 +24,20 @@ static void expect_got(const u8 *byte, u32 n)
 		ck_assert_uint_eq(be_get(&fe.be.got[i]), byte[i]);
 }
 
+/* The next back end comes, and keeps nothing. */
+static void come_and_serve(void)
+{
+	be_set(&fe.be.hold, BE_HOLD_NONE);
+	be_listen(&fe.be);
+}
+
+/* Queue 0 rests, and this is how far it is. */
+static void expect_pos(u16 avail, u16 used)
+{
+	ck_assert_uint_eq(fe.d.v->queue[0].pos.avail, avail);
+	ck_assert_uint_eq(fe.d.v->queue[0].pos.used, used);
+}
+
 /* ---- as long as all is well ---- */
 
 static void serves(u64 features)
@@ -190,8 +204,7 @@ START_TEST(nothing_is_lost_in_many_kills)
 			r[1][i] = fe_submit(1, 2 * round + i);
 		}
 		fe_lose();
-		be_set(&fe.be.hold, BE_HOLD_NONE);
-		be_listen(&fe.be);
+		come_and_serve();
 		fe_wait_all(0, r[0], 25);
 		fe_wait_all(1, r[1], 25);
 	}
@@ -215,8 +228,7 @@ START_TEST(nothing_is_lost_with_threads)
 		be_end(&fe.be);
 		for (u32 i = 20; i < 40; i++)
 			r[i] = fe_submit(0, round + i);
-		be_set(&fe.be.hold, BE_HOLD_NONE);
-		be_listen(&fe.be);
+		come_and_serve();
 		fe_wait_all(0, r, 40);
 	}
 	said_forget();
@@ -234,8 +246,7 @@ START_TEST(a_full_ring_comes_again)
 		vdrv_submit(&fe.d, 0, &buf, 1, 0);
 	fe_wait_until(be_get(&fe.be.ngot) == FE_SIZE);
 	fe_lose();
-	be_set(&fe.be.hold, BE_HOLD_NONE);
-	be_listen(&fe.be);
+	come_and_serve();
 	for (u32 i = 0; i < FE_SIZE; i++) {
 		int id = vdrv_wait(&fe.d, 0, NULL);
 
@@ -256,8 +267,7 @@ START_TEST(the_next_back_end_may_keep_a_record)
 	fe_wait_until(be_get(&fe.be.ngot) == 1);
 	fe_lose();
 	fe.be.protocol |= BE_P(INFLIGHT_SHMFD);
-	be_set(&fe.be.hold, BE_HOLD_NONE);
-	be_listen(&fe.be);
+	come_and_serve();
 	fe_wait_all(0, &r, 1);
 	ck_assert_uint_eq(be_seen(&fe.be, VHOST_USER_GET_INFLIGHT_FD), 0);
 	fe_end();
@@ -275,8 +285,7 @@ START_TEST(a_stop_waits_for_what_is_in_flight)
 		r[i] = fe_submit(0, i);
 	fe_wait_until(be_get(&fe.be.ngot) == 5);
 	virtio_pause(fe.d.v);
-	ck_assert_uint_eq(fe.d.v->queue[0].pos.avail, 5);
-	ck_assert_uint_eq(fe.d.v->queue[0].pos.used, 5);
+	expect_pos(5, 5);
 	fe_wait_all(0, r, 5);
 	be_set(&fe.be.hold, BE_HOLD_NONE);
 	r[0] = fe_submit(0, 9); /* it rests */
@@ -300,9 +309,7 @@ START_TEST(a_stop_without_a_back_end_keeps_it)
 	fe_wait_one(0, r, 4);
 	fe_lose();
 	virtio_pause(fe.d.v);
-	ck_assert_uint_eq(fe.d.v->queue[0].pos.avail,
-			  3); /* the last one is in the ring, as it was */
-	ck_assert_uint_eq(fe.d.v->queue[0].pos.used, 2);
+	expect_pos(3, 2); /* the last one is in the ring, as it was */
 	r[4] = fe_submit(0, 7);
 	virtio_resume(fe.d.v);
 	virtio_pause(fe.d.v);
@@ -336,8 +343,7 @@ START_TEST(what_only_the_relay_can_finish_stays_with_it)
 	fe_lose();
 	ck_assert_int_eq(virtio_switch_path(fe.d.v, &path, &s), -EBUSY);
 	ck_assert_ptr_null(path);
-	be_set(&fe.be.hold, BE_HOLD_NONE);
-	be_listen(&fe.be);
+	come_and_serve();
 	fe_wait_one(0, r, 2);
 	fe_request(0, 5);
 	fe_end();
@@ -356,10 +362,8 @@ START_TEST(what_is_in_flight_at_the_end_is_given_back)
 	fe_wait_until(be_get(&fe.be.ngot) == 4);
 	fe_lose();
 	virtio_pause(fe.d.v);
-	ck_assert_uint_eq(fe.d.v->queue[0].pos.avail, 1);
-	ck_assert_uint_eq(fe.d.v->queue[0].pos.used, 1);
-	be_set(&fe.be.hold, BE_HOLD_NONE);
-	be_listen(&fe.be);
+	expect_pos(1, 1);
+	come_and_serve();
 	virtio_resume(fe.d.v);
 	fe_wait_all(0, r, 3);
 	fe_end();
@@ -377,20 +381,26 @@ START_TEST(an_old_request_is_not_the_last)
 		fe_request(0, 1);
 	fe_lose();
 	virtio_pause(fe.d.v);
-	ck_assert_uint_eq(fe.d.v->queue[0].pos.avail, FE_SIZE + 1);
-	ck_assert_uint_eq(fe.d.v->queue[0].pos.used, FE_SIZE);
+	expect_pos(FE_SIZE + 1, FE_SIZE);
 	virtio_resume(fe.d.v);
-	be_set(&fe.be.hold, BE_HOLD_NONE);
-	be_listen(&fe.be);
+	come_and_serve();
 	fe_wait_one(0, &r, 1);
 	fe_end();
 }
 
-START_TEST(a_reset_forgets_it)
+/* Queue 0 is new: the next back end gets what is made available now, and nothing else. */
+static void expect_a_new_start(void)
 {
 	static const u8 fresh[] = { 50 };
-	struct fe_req r;
+	struct fe_req r = fe_submit(0, 50);
 
+	come_and_serve();
+	fe_wait_all(0, &r, 1);
+	expect_got(fresh, 1);
+}
+
+START_TEST(a_reset_forgets_it)
+{
 	fe_start_disk(_i);
 	be_set(&fe.be.hold, BE_HOLD_ALL);
 	fe_submit(0, 1);
@@ -398,19 +408,12 @@ START_TEST(a_reset_forgets_it)
 	fe_wait_until(be_get(&fe.be.ngot) == 2);
 	fe_lose();
 	vdrv_start(&fe.d, ~0ULL);
-	r = fe_submit(0, 50);
-	be_set(&fe.be.hold, BE_HOLD_NONE);
-	be_listen(&fe.be);
-	fe_wait_all(0, &r, 1);
-	expect_got(fresh, 1);
+	expect_a_new_start();
 	fe_end();
 }
 
 START_TEST(a_reset_of_the_queue_forgets_it)
 {
-	static const u8 fresh[] = { 50 };
-	struct fe_req r;
-
 	fe_start_disk(_i); /* not MMIO */
 	be_set(&fe.be.hold, BE_HOLD_ALL);
 	fe_submit(0, 1);
@@ -418,11 +421,7 @@ START_TEST(a_reset_of_the_queue_forgets_it)
 	fe_lose();
 	vdrv_queue_reset(&fe.d, 0);
 	vdrv_queue_up(&fe.d, 0, 0);
-	r = fe_submit(0, 50);
-	be_set(&fe.be.hold, BE_HOLD_NONE);
-	be_listen(&fe.be);
-	fe_wait_all(0, &r, 1);
-	expect_got(fresh, 1);
+	expect_a_new_start();
 	fe_end();
 }
 

@@ -17,6 +17,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+/* ---- memory ---- */
+
 /* Each is a table of one or two regions. `fd`: 0 the front end's memory, 1 a pipe. */
 static const struct {
 	const char *why;
@@ -124,6 +126,8 @@ START_TEST(there_is_an_end_to_memory_slots)
 	vu_end();
 }
 
+/* ---- rings ---- */
+
 /* Messages about ring 0 of a device that is up. */
 static const struct {
 	const char *why;
@@ -174,6 +178,8 @@ START_TEST(a_ring_lies_in_the_memory_there_is)
 	vu_closed("ring 0 is misaligned");
 	vu_end();
 }
+
+/* ---- descriptors ---- */
 
 START_TEST(descriptors_come_with_the_messages_that_have_some)
 {
@@ -313,6 +319,22 @@ START_TEST(nor_is_its_own_socket_taken_for_a_channel_to_it)
 	vu_end();
 }
 
+START_TEST(other_flags_of_a_descriptor_are_left_alone)
+{
+	int kick = eventfd(0, EFD_CLOEXEC);
+
+	vu_begin(vu_rng, false);
+	vu_up();
+	ck_assert_int_eq(fcntl(kick, F_SETFL, O_NOATIME), 0);
+	vu_fd(VHOST_USER_SET_VRING_KICK, 0, kick);
+	vu_alive();
+	ck_assert_int_eq(fcntl(kick, F_GETFL) & (O_NOATIME | O_NONBLOCK), O_NOATIME | O_NONBLOCK);
+	vu_end();
+	close(kick);
+}
+
+/* ---- records, messages, the configuration ---- */
+
 /* vu_end() sees that it is not there any more. */
 START_TEST(a_record_that_there_is_no_room_for_leaves_no_descriptor)
 {
@@ -394,20 +416,6 @@ START_TEST(a_ring_without_a_place_in_the_record_is_refused)
 	vu_closed("no place in the record");
 	close(fd);
 	vu_end();
-}
-
-START_TEST(other_flags_of_a_descriptor_are_left_alone)
-{
-	int kick = eventfd(0, EFD_CLOEXEC);
-
-	vu_begin(vu_rng, false);
-	vu_up();
-	ck_assert_int_eq(fcntl(kick, F_SETFL, O_NOATIME), 0);
-	vu_fd(VHOST_USER_SET_VRING_KICK, 0, kick);
-	vu_alive();
-	ck_assert_int_eq(fcntl(kick, F_GETFL) & (O_NOATIME | O_NONBLOCK), O_NOATIME | O_NONBLOCK);
-	vu_end();
-	close(kick);
 }
 
 Suite *vhost_user_server_hostile_suite(void)
