@@ -28,6 +28,8 @@ int main(void)
 	srunner_add_suite(sr, testdev_suite());
 	srunner_add_suite(sr, virtio_suite());
 	srunner_add_suite(sr, vhost_user_server_suite());
+	srunner_add_suite(sr, vhost_user_server_hostile_suite());
+	srunner_add_suite(sr, mem_log_suite());
 	srunner_add_suite(sr, vhost_user_log_suite());
 	srunner_add_suite(sr, sandbox_suite());
 	srunner_add_suite(sr, virtio_queue_suite());
@@ -36,7 +38,10 @@ int main(void)
 	srunner_add_suite(sr, virtio_mmio_suite());
 	srunner_add_suite(sr, rng_suite());
 	srunner_add_suite(sr, vhost_user_suite());
+	srunner_add_suite(sr, vhost_user_reconnect_suite());
+	srunner_add_suite(sr, vhost_user_hostile_suite());
 	srunner_add_suite(sr, vhost_user_relay_suite());
+	srunner_add_suite(sr, vhost_user_relay_hostile_suite());
 	srunner_add_suite(sr, vhost_user_notify_suite());
 	srunner_add_suite(sr, image_suite());
 	srunner_add_suite(sr, image_more_suite());

@@ -4,8 +4,8 @@
  * fake_back_end.h: it takes what is sent, and uses what it is given to receive into without a frame.
  */
 #include "minivmm/datapath.h"
-#include "minivmm/mem_log.h"
 #include "tests/unit/fake_back_end.h"
+#include "tests/unit/mem_log_rig.h"
 #include "tests/unit/net_rig.h"
 
 #include <linux/vhost_types.h>
@@ -59,6 +59,14 @@ static void plug(void)
 	vdrv_plug(&n.d, create);
 }
 
+/* All of it, with a driver that accepts all. */
+static void start(int mode, u32 npairs)
+{
+	begin(mode, npairs);
+	plug();
+	vdrv_start(&n.d, NET_ALL);
+}
+
 static void end(void)
 {
 	if (n.d.dev)
@@ -84,6 +92,14 @@ static bool link_up(void)
 	return vdrv_config(&n.d, CONFIG(status), 2) & VIRTIO_NET_S_LINK_UP;
 }
 
+/* To 02:00:00:00:00:09. */
+static u8 set_mac(void)
+{
+	static const u8 mac[6] = { 2, 0, 0, 0, 0, 9 };
+
+	return net_command(&n, VIRTIO_NET_CTRL_MAC, VIRTIO_NET_CTRL_MAC_ADDR_SET, mac, 6);
+}
+
 static u8 use_pairs(u16 pairs)
 {
 	return net_command_on(&n, MQ_CTRL, VIRTIO_NET_CTRL_MQ, VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET,
@@ -92,9 +108,7 @@ static u8 use_pairs(u16 pairs)
 
 START_TEST(the_back_end_has_the_frames)
 {
-	begin(_i, 1);
-	plug();
-	vdrv_start(&n.d, NET_ALL);
+	start(_i, 1);
 	for (u32 i = 0; i < 100; i++)
 		send_frame(NET_TX);
 	net_post(&n, NET_RX, 2000);
@@ -109,14 +123,8 @@ START_TEST(the_back_end_has_the_frames)
 
 START_TEST(the_control_queue_is_ours)
 {
-	u8 mac[6] = { 2, 0, 0, 0, 0, 9 };
-
-	begin(_i, 1);
-	plug();
-	vdrv_start(&n.d, NET_ALL);
-	ck_assert_uint_eq(
-		net_command(&n, VIRTIO_NET_CTRL_MAC, VIRTIO_NET_CTRL_MAC_ADDR_SET, mac, 6),
-		VIRTIO_NET_OK);
+	start(_i, 1);
+	ck_assert_uint_eq(set_mac(), VIRTIO_NET_OK);
 	ck_assert_uint_eq(vdrv_config(&n.d, CONFIG(mac) + 4, 2), 0x0900);
 	end();
 }
@@ -124,14 +132,10 @@ START_TEST(the_control_queue_is_ours)
 /* 5.1.2 */
 START_TEST(without_mq_the_third_queue_is_the_control_queue)
 {
-	u8 mac[6] = { 2, 0, 0, 0, 0, 9 };
-
 	begin(_i, 2);
 	plug();
 	vdrv_start(&n.d, NO_MQ);
-	ck_assert_uint_eq(
-		net_command(&n, VIRTIO_NET_CTRL_MAC, VIRTIO_NET_CTRL_MAC_ADDR_SET, mac, 6),
-		VIRTIO_NET_OK);
+	ck_assert_uint_eq(set_mac(), VIRTIO_NET_OK);
 	send_frame(NET_TX);
 	ck_assert_uint_eq(be_seen(&be, VHOST_USER_SET_VRING_KICK), 2);
 	vdrv_start(&n.d, NET_ALL); /* and now it is not */
@@ -200,9 +204,7 @@ START_TEST(without_acknowledgements_they_rest_all_the_same)
 
 START_TEST(without_a_link_all_rest)
 {
-	begin(_i, 2);
-	plug();
-	vdrv_start(&n.d, NET_ALL);
+	start(_i, 2);
 	use_pairs(2);
 	virtio_net_set_link(n.d.v, false);
 	ck_assert_uint_eq(be_get(&be.enabled), 0);
@@ -263,7 +265,7 @@ START_TEST(an_mtu_can_be_refused)
 /* A driver that can announces itself; for another one the back end does it. */
 START_TEST(a_guest_is_announced)
 {
-	u8 mac[8] = { 2, 0, 0, 0, 0, 9 };
+	const u8 mac[8] = { 2, 0, 0, 0, 0, 9 };
 	u64 payload;
 
 	memcpy(&payload, mac, 8);
@@ -276,7 +278,7 @@ START_TEST(a_guest_is_announced)
 			  VIRTIO_NET_S_ANNOUNCE);
 	ck_assert_uint_eq(be_seen(&be, VHOST_USER_SEND_RARP), 0);
 	vdrv_start(&n.d, NET_ALL & ~NET_F(GUEST_ANNOUNCE));
-	net_command(&n, VIRTIO_NET_CTRL_MAC, VIRTIO_NET_CTRL_MAC_ADDR_SET, mac, 6);
+	set_mac();
 	virtio_net_announce(n.d.v);
 	wait_until(be_seen(&be, VHOST_USER_SEND_RARP) == 1); /* counted once it is answered */
 	ck_assert_uint_eq(be.rarp, payload);
@@ -296,34 +298,23 @@ START_TEST(a_back_end_that_cannot_announce_is_not_asked)
 
 /* ---- the log of written pages: ours for the control queue, the back end's for the others ---- */
 
-/* How many pages of [gpa, end) are marked; none is any more. */
-static u32 take_marks(const struct mem_log *log, u64 gpa, u64 end)
-{
-	u32 marked = 0;
-
-	for (; gpa < end; gpa += MEM_LOG_PAGE)
-		marked += mem_log_take(log, gpa);
-	return marked;
-}
-
 static void command_and_frames(const struct mem_log *log, bool marked)
 {
-	u8 mac[6] = { 2, 0, 0, 0, 0, 9 };
 	u64 from;
 
-	take_marks(log, 0, VDRV_RAM);
+	marks_take_all(log);
 	n.d.next = from = ALIGN_UP(n.d.next, MEM_LOG_PAGE);
-	net_command(&n, VIRTIO_NET_CTRL_MAC, VIRTIO_NET_CTRL_MAC_ADDR_SET, mac, 6);
+	set_mac();
 	n.d.next = ALIGN_UP(n.d.next, MEM_LOG_PAGE);
-	ck_assert_int_eq(take_marks(log, from, n.d.next) > 0, marked); /* the answer */
+	ck_assert_int_eq(marks_take(log, from, n.d.next) > 0, marked); /* the answer */
 	ck_assert_int_eq(mem_log_take(log, n.d.q[NET_CTRL].ring.cfg.device), marked);
-	take_marks(log, 0, VDRV_RAM);
+	marks_take_all(log);
 
 	from = n.d.next;
 	net_post(&n, NET_RX, 2000);
 	vdrv_wait(&n.d, NET_RX, NULL);
 	n.d.next = ALIGN_UP(n.d.next, MEM_LOG_PAGE);
-	ck_assert_int_eq(take_marks(log, from, n.d.next) > 0, marked);
+	ck_assert_int_eq(marks_take(log, from, n.d.next) > 0, marked);
 	ck_assert_int_eq(mem_log_take(log, n.d.q[NET_RX].ring.cfg.device), marked);
 }
 
@@ -354,9 +345,7 @@ START_TEST(what_is_written_in_any_queue_is_marked)
 /* Split rings: without a record of its own, where a ring stands is in the ring. */
 START_TEST(the_link_is_down_while_nobody_is_there)
 {
-	begin(_i, 2);
-	plug();
-	vdrv_start(&n.d, NET_ALL);
+	start(_i, 2);
 	use_pairs(2);
 	for (u32 i = 0; i < 70; i++)
 		send_frame(3);
@@ -377,9 +366,7 @@ START_TEST(the_link_is_down_while_nobody_is_there)
 
 START_TEST(a_packed_ring_without_a_record_needs_a_reset)
 {
-	begin(VDRV_BUSES + _i, 1);
-	plug();
-	vdrv_start(&n.d, NET_ALL);
+	start(VDRV_BUSES + _i, 1);
 	send_frame(NET_TX);
 	be_end(&be);
 	wait_until(vdrv_status(&n.d) & VIRTIO_CONFIG_S_NEEDS_RESET);

@@ -3,16 +3,13 @@
  * test_vhost_user_notify.c - host notifiers: pages of a vhost-user back end's in the place of doorbells. Where the
  * page appears, when it goes, which are refused; and what KVM makes of it.
  */
-#include "minivmm/datapath.h"
-#include "tests/unit/echo_rig.h"
-#include "tests/unit/fake_back_end.h"
+#include "tests/unit/vhost_user_front.h"
 #include "vmm/kvm.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
 #include <linux/pci_regs.h>
-#include <linux/virtio_ids.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
@@ -22,66 +19,37 @@
 #define FILE_PAGES 4
 #define NOTIFIERS  (BE_P(HOST_NOTIFIER) | BE_P(BACKEND_SEND_FD))
 
-static struct vdrv d;
-static struct back_end be;
-static struct virtio_vhost_user_options opts;
 static int file;
 
-static int create(struct virtio_dev **v, const struct machine_env *env,
-		  const struct virtio_options *o)
+/* fe_begin() was before. The file is closed in end(). */
+static void with_notifiers(bool pages)
 {
-	return virtio_vhost_user_create(v, env, o, &opts);
-}
-
-/* `mode` is transport and ring format. */
-static void begin(int mode, bool pages)
-{
-	vdrv_init(&d, mode % VDRV_BUSES, mode >= VDRV_BUSES);
-	d.options.queues = 2;
-	d.options.queue_size = 64;
-	d.options.pages = pages;
-	be_begin(&be);
-	be.protocol |= NOTIFIERS | BE_P(INFLIGHT_SHMFD);
-	opts = (struct virtio_vhost_user_options){
-		.option = "vhost-user", .id = ECHO_ID, .path = be.path, .config_len = 12
-	};
+	fe.d.options.pages = pages;
+	fe.be.protocol |= NOTIFIERS;
 	file = memfd_create("doorbells", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	ck_assert_int_eq(ftruncate(file, FILE_PAGES * PAGE_SIZE), 0);
 }
 
-static void plug(void)
+/* `mode` is transport and ring format. */
+static void start(int mode, bool pages)
 {
-	be_listen(&be);
-	vdrv_plug(&d, create);
-	vdrv_start(&d, ~0ULL);
+	fe_begin(mode);
+	with_notifiers(pages);
+	fe.be.protocol |= BE_P(INFLIGHT_SHMFD);
+	fe_start();
 }
 
 static void end(void)
 {
-	if (d.dev)
-		vdrv_unplug(&d);
-	be_end(&be);
-	unlink(be.path);
 	close(file);
-	vdrv_free(&d);
-}
-
-#define wait_until(what) vdrv_wait_until(&d, what)
-
-static void request(u32 q)
-{
-	struct ring_buf buf[2] = { { vdrv_alloc(&d, 8), 8 }, { vdrv_alloc(&d, 8), 8 } };
-
-	memcpy(vdrv_ptr(&d, buf[0].gpa, 8), "abcdefgh", 8);
-	ck_assert_uint_eq(vdrv_request(&d, q, buf, 1, 1), 8);
-	ck_assert_mem_eq(vdrv_ptr(&d, buf[1].gpa, 8), "abcdefgh", 8);
+	fe_end();
 }
 
 static u64 offer_area(const struct vhost_user_area *a, int fd)
 {
-	be_offer_page(&be, a, fd);
-	vdrv_settle(&d);
-	return be_answer(&be);
+	be_offer_page(&fe.be, a, fd);
+	vdrv_settle(&fe.d);
+	return be_answer(&fe.be);
 }
 
 /* Page `page` of the file for queue `q`. */
@@ -94,13 +62,13 @@ static void offer(u32 q, u32 page)
 
 static void expect_pages(u32 n)
 {
-	ck_assert_uint_eq(fake_vm_pages(&d.rig->r.vm), n);
+	ck_assert_uint_eq(fake_vm_pages(&fe.d.rig->r.vm), n);
 }
 
 /* What the guest writes to queue `q`'s doorbell is in this page of the file. */
 static void expect_page(u32 q, u32 page)
 {
-	u16 *there = fake_vm_page(&d.rig->r.vm, d.q[q].doorbell), value = 0;
+	u16 *there = fake_vm_page(&fe.d.rig->r.vm, fe.d.q[q].doorbell), value = 0;
 	static u16 written = 0x1234;
 
 	ck_assert_ptr_nonnull(there);
@@ -118,12 +86,11 @@ static int pci_mode(int i)
 
 START_TEST(the_page_is_where_the_doorbell_is)
 {
-	begin(pci_mode(_i), true);
-	plug();
-	ck_assert_uint_eq(be.agreed & NOTIFIERS, NOTIFIERS);
-	ck_assert_uint_eq(d.notify_mul, PAGE_SIZE);
-	ck_assert_uint_eq(d.q[1].doorbell - d.q[0].doorbell, PAGE_SIZE);
-	request(0);
+	start(pci_mode(_i), true);
+	ck_assert_uint_eq(fe.be.agreed & NOTIFIERS, NOTIFIERS);
+	ck_assert_uint_eq(fe.d.notify_mul, PAGE_SIZE);
+	ck_assert_uint_eq(fe.d.q[1].doorbell - fe.d.q[0].doorbell, PAGE_SIZE);
+	fe_request(0, 1);
 	expect_pages(0);
 	offer(1, 2);
 	expect_pages(1);
@@ -143,17 +110,16 @@ START_TEST(it_moves_with_the_bar_and_goes_with_memory_decoding)
 	u32 command;
 	u64 was;
 
-	begin(pci_mode(_i), true);
-	plug();
+	start(pci_mode(_i), true);
 	offer(0, 0);
-	command = cf8_get(d.rig, d.slot, PCI_COMMAND, 2);
-	cf8_set(d.rig, d.slot, PCI_COMMAND, 2, command & ~PCI_COMMAND_MEMORY);
+	command = cf8_get(fe.d.rig, fe.d.slot, PCI_COMMAND, 2);
+	cf8_set(fe.d.rig, fe.d.slot, PCI_COMMAND, 2, command & ~PCI_COMMAND_MEMORY);
 	expect_pages(0);
-	was = cf8_get(d.rig, d.slot, PCI_BASE_ADDRESS_0, 4) & ~0xfU;
-	cf8_set(d.rig, d.slot, PCI_BASE_ADDRESS_0, 4, was + 0x1000000);
+	was = cf8_get(fe.d.rig, fe.d.slot, PCI_BASE_ADDRESS_0, 4) & ~0xfU;
+	cf8_set(fe.d.rig, fe.d.slot, PCI_BASE_ADDRESS_0, 4, was + 0x1000000);
 	expect_pages(0);
-	cf8_set(d.rig, d.slot, PCI_COMMAND, 2, command);
-	d.q[0].doorbell += 0x1000000;
+	cf8_set(fe.d.rig, fe.d.slot, PCI_COMMAND, 2, command);
+	fe.d.q[0].doorbell += 0x1000000;
 	expect_pages(1);
 	expect_page(0, 0);
 	end();
@@ -163,27 +129,25 @@ START_TEST(it_goes_when_the_back_end_says_so)
 {
 	const struct vhost_user_area none = { 0 | VHOST_USER_VRING_NOFD, 0, 0 };
 
-	begin(pci_mode(_i), true);
-	plug();
+	start(pci_mode(_i), true);
 	offer(0, 0);
 	offer(1, 1);
 	ck_assert_uint_eq(offer_area(&none, -1), 0);
 	expect_pages(1);
 	expect_page(1, 1);
-	request(0); /* by the eventfd again */
+	fe_request(0, 2); /* by the eventfd again */
 	ck_assert_uint_eq(offer_area(&none, -1), 0);
 	end();
 }
 
 START_TEST(it_goes_with_the_back_end)
 {
-	begin(pci_mode(_i), true);
-	plug();
+	start(pci_mode(_i), true);
 	offer(0, 0);
-	be_end(&be);
-	wait_until(!fake_vm_pages(&d.rig->r.vm));
-	be_listen(&be);
-	request(0);
+	be_end(&fe.be);
+	fe_wait_until(!fake_vm_pages(&fe.d.rig->r.vm));
+	be_listen(&fe.be);
+	fe_request(0, 3);
 	expect_pages(0); /* the next one has to offer its own */
 	offer(0, 3);
 	expect_page(0, 3);
@@ -193,24 +157,23 @@ START_TEST(it_goes_with_the_back_end)
 
 START_TEST(it_goes_when_the_ring_stops)
 {
-	begin(pci_mode(_i), true);
-	plug();
+	start(pci_mode(_i), true);
 	offer(0, 0);
-	virtio_pause(d.v);
+	virtio_pause(fe.d.v);
 	expect_pages(0);
 	offer(0, 1); /* it waits */
 	expect_pages(0);
-	virtio_resume(d.v);
+	virtio_resume(fe.d.v);
 	expect_pages(1);
 	expect_page(0, 1);
-	vdrv_start(&d, ~0ULL); /* a reset */
+	vdrv_start(&fe.d, ~0ULL); /* a reset */
 	expect_pages(0);
-	request(0);
+	fe_request(0, 4);
 	offer(0, 2);
-	vdrv_reset(&d);
+	vdrv_reset(&fe.d);
 	offer(1, 2);
 	expect_pages(0);
-	vdrv_start(&d, ~0ULL);
+	vdrv_start(&fe.d, ~0ULL);
 	expect_pages(1);
 	expect_page(1, 2);
 	end();
@@ -218,13 +181,12 @@ START_TEST(it_goes_when_the_ring_stops)
 
 START_TEST(a_machine_that_refuses_it_goes_on_by_the_doorbell)
 {
-	begin(pci_mode(_i), true);
-	plug();
-	d.rig->r.vm.fail_pages = -EEXIST;
+	start(pci_mode(_i), true);
+	fe.d.rig->r.vm.fail_pages = -EEXIST;
 	offer(0, 0);
 	expect_pages(0);
-	request(0);
-	d.rig->r.vm.fail_pages = 0;
+	fe_request(0, 5);
+	fe.d.rig->r.vm.fail_pages = 0;
 	end();
 }
 
@@ -251,8 +213,7 @@ START_TEST(nonsense_is_refused)
 	const struct vhost_user_area good = { 0, PAGE_SIZE, 0 };
 	int unsealed, pipes[2];
 
-	begin(pci_mode(_i), true);
-	plug();
+	start(pci_mode(_i), true);
 	unsealed = memfd_create("cut", MFD_CLOEXEC);
 	ck_assert_int_eq(pipe(pipes), 0);
 	ck_assert_int_eq(ftruncate(unsealed, PAGE_SIZE), 0);
@@ -261,7 +222,7 @@ START_TEST(nonsense_is_refused)
 	ck_assert_uint_ne(offer_area(&good, pipes[0]), 0);
 	ck_assert_uint_ne(offer_area(&good, unsealed), 0); /* it could be cut short */
 	expect_pages(0);
-	request(0);
+	fe_request(0, 6);
 	offer(0, 0);
 	ck_assert_uint_ne(offer_area(&bad[0].a, file), 0);
 	expect_page(0, 0); /* that has done it no harm */
@@ -280,30 +241,24 @@ static void expect_none(void)
 
 	ck_assert_uint_ne(offer_area(&good, file), 0);
 	expect_pages(0);
-	request(0);
-	request(1);
+	fe_request(0, 7);
+	fe_request(1, 8);
 	end();
 }
 
 START_TEST(it_is_not_agreed_on_where_there_are_no_pages)
 {
-	begin(_i, false);
-	plug();
-	ck_assert_uint_eq(be.agreed & NOTIFIERS, 0);
-	ck_assert_uint_eq(d.notify_mul, _i == VDRV_MMIO ? 0 : 4);
+	start(_i, false);
+	ck_assert_uint_eq(fe.be.agreed & NOTIFIERS, 0);
+	ck_assert_uint_eq(fe.d.notify_mul, _i == VDRV_MMIO ? 0 : 4);
 	expect_none();
 }
 
 START_TEST(the_relay_has_to_see_the_kicks)
 {
-	begin(_i, true);
-	be.protocol &= ~BE_P(INFLIGHT_SHMFD);
-	be.features |= 1ULL << 12; /* VIRTIO_BLK_F_MQ */
-	be.config_len = 60;
-	opts.option = "disk";
-	opts.id = VIRTIO_ID_BLOCK;
-	opts.config_len = 0;
-	plug();
+	fe_begin_disk(_i);
+	with_notifiers(true);
+	fe_start();
 	said_forget();
 	expect_none();
 }

@@ -266,13 +266,40 @@ void vu_enable(u32 i, bool on)
 
 void vu_up(void)
 {
-	u32 base;
-
 	vu_features(~0ULL);
 	vu_memory();
-	base = vu.features & VIRTIO_FEATURE(VIRTIO_F_RING_PACKED) ? 0x80008000 : 0;
-	vu_ring(0, base);
+	vu_ring(0, VU_FIRST_BASE(vu.features & VIRTIO_FEATURE(VIRTIO_F_RING_PACKED)));
 	vu_enable(0, true);
+}
+
+void vu_submit(u64 gpa, u32 n)
+{
+	const struct ring_buf buf = { gpa, VU_LEN };
+
+	for (u32 i = 0; i < n; i++)
+		ck_assert_int_ge(ring_add(&vu.ring[0], &buf, 0, 1, false), 0);
+	ring_publish(&vu.ring[0]);
+	eventfd_write(vu.kick, 1);
+	vu_settle();
+}
+
+u32 vu_answered(void)
+{
+	u32 n = 0, len;
+
+	for (; ring_get(&vu.ring[0], &len) >= 0; n++)
+		ck_assert_uint_eq(len, VU_LEN);
+	return n;
+}
+
+u32 vu_base(void)
+{
+	struct vhost_user_msg m;
+
+	vu_state(VHOST_USER_GET_VRING_BASE, 0, 0);
+	vu_reply(&m);
+	ck_assert_uint_eq(m.hdr.size, sizeof(m.vring));
+	return m.vring.num;
 }
 
 bool vu_signalled(int fd)

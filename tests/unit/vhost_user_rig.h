@@ -19,6 +19,10 @@
 #define VU_RINGS (VU_GPA + 0x1000)
 #define VU_DATA	 (VU_GPA + MIB)
 #define VU_SIZE	 64
+#define VU_LEN	 64 /* bytes of a request of vu_submit() */
+
+/* The base of a ring that has not been used: packed rings have wrap counters in it. */
+#define VU_FIRST_BASE(packed) ((packed) ? 0x80008000 : 0)
 
 struct vu {
 	struct rig rig; /* the server's side */
@@ -74,6 +78,13 @@ void vu_memory(void);
 void vu_ring(u32 i, u32 base);
 void vu_enable(u32 i, bool on);
 void vu_up(void);
+
+/* Make `n` buffers of VU_LEN bytes at `gpa` available on ring 0, to be written, and kick. */
+void vu_submit(u64 gpa, u32 n);
+/* How many have come back since, each with VU_LEN bytes. */
+u32 vu_answered(void);
+/* Stop ring 0: what GET_VRING_BASE gives. */
+u32 vu_base(void);
 
 /* One region of the front end's memory. */
 struct vhost_user_region vu_region(void);
