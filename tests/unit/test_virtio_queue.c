@@ -38,8 +38,8 @@ static void check_answer(u32 q, const char *text)
 static void check_works(u32 q)
 {
 	submit(q, "abcdefgh");
-	check_answer(q, "abcdefgh");
 	vdrv_wait_called(&d, q);
+	check_answer(q, "abcdefgh");
 }
 
 /* ---- queues ---- */

@@ -490,8 +490,9 @@ u32 vdrv_request(struct vdrv *d, u32 q, const struct ring_buf *buf, u32 nout, u3
 	int id = vdrv_submit(d, q, buf, nout, nin);
 	u32 written;
 
-	ck_assert_int_eq(vdrv_wait(d, q, &written), id);
+	/* A driver that had looked first and asked to be called from the next one on might not be, for this. */
 	vdrv_wait_called(d, q);
+	ck_assert_int_eq(vdrv_wait(d, q, &written), id);
 	return written;
 }
 
