@@ -63,6 +63,45 @@ START_TEST(a_ring_goes_on_where_a_dead_back_end_has_stopped_using)
 	vu_end();
 }
 
+/* An entropy device that has something in hand the first `busy_times` it is asked. */
+static u32 busy_times, asked;
+
+static bool in_hand(const struct virtio_dev *v, const struct virtio_queue *q)
+{
+	(void)v;
+	ck_assert_uint_eq(q->index, 0);
+	return asked++ < busy_times;
+}
+
+static struct virtio_dev *busy_rng(const struct machine_env *env)
+{
+	static struct virtio_ops ops;
+	struct virtio_dev *v = vu_rng(env);
+
+	ops = *v->ops;
+	ops.in_hand = in_hand;
+	v->ops = &ops;
+	return v;
+}
+
+START_TEST(a_ring_is_not_given_back_while_the_device_has_something_in_hand)
+{
+	asked = busy_times = 0;
+	vu_begin(busy_rng, _i);
+	vu_up();
+	vu_submit(VU_DATA, 3);
+	ck_assert_uint_eq(vu_answered(), 3);
+	busy_times = 3;
+	ck_assert_uint_eq(vu_base(), _i ? 0x80038003 : 3);
+	ck_assert_uint_eq(asked, 4);
+	/* But not for ever. */
+	vu_ring(0, _i ? 0x80038003 : 3);
+	vu_submit(VU_DATA, 1);
+	busy_times = ~0u;
+	ck_assert_uint_eq(vu_base(), _i ? 0x80048004 : 4);
+	vu_end();
+}
+
 START_TEST(a_disabled_ring_waits)
 {
 	vu_begin(vu_rng, _i);
@@ -395,6 +434,8 @@ Suite *vhost_user_server_suite(void)
 	tcase_add_loop_test(tc, a_ring_is_served, 0, 2);
 	tcase_add_loop_test(tc, a_stopped_ring_tells_where_it_stands_and_goes_on_from_there, 0, 2);
 	tcase_add_loop_test(tc, a_ring_goes_on_where_a_dead_back_end_has_stopped_using, 0, 2);
+	tcase_add_loop_test(tc, a_ring_is_not_given_back_while_the_device_has_something_in_hand, 0,
+			    2);
 	tcase_add_loop_test(tc, a_disabled_ring_waits, 0, 2);
 	tcase_add_loop_test(tc, a_disabled_transmit_queue_loses_its_frames, 0, 2);
 	tcase_add_loop_test(tc, without_protocol_features_rings_begin_enabled, 0, 2);
