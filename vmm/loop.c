@@ -16,6 +16,7 @@
  * Threads: `lock` guards the fields below it; the batch belongs to the loop's thread.
  */
 #include "minivmm/loop.h"
+#include "minivmm/trace.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -44,6 +45,7 @@ struct loop {
 	struct loop_fd wake; /* eventfd: calls are waiting, or quit */
 	struct epoll_event batch[BATCH];
 	int nbatch;
+	struct trace_track track;    /* of who runs it */
 	struct loop_poll *polls;     /* what there is to look at, */
 	struct loop_poll *poll_next; /* and what comes after the one in hand */
 	pthread_t started;	     /* the thread that loop_start() made, */
@@ -70,6 +72,7 @@ static void run_calls(struct loop *l)
 	while (l->calls) {
 		struct call **last = &l->calls;
 		struct call *c;
+		u64 began;
 
 		while ((*last)->next)
 			last = &(*last)->next;
@@ -77,7 +80,9 @@ static void run_calls(struct loop *l)
 		*last = NULL;
 
 		pthread_mutex_unlock(&l->lock);
+		began = trace_begin(&l->track);
 		c->fn(c->arg);
+		trace_end(&l->track, TRACE_CALL, began, 0, 0);
 		pthread_mutex_lock(&l->lock);
 		c->done = true;
 		pthread_cond_broadcast(&l->done);
@@ -134,6 +139,11 @@ void loop_destroy(struct loop *l)
 	free(l);
 }
 
+struct trace_track *loop_track(struct loop *l)
+{
+	return &l->track;
+}
+
 void loop_poll_add(struct loop *l, struct loop_poll *p)
 {
 	if (p->added)
@@ -170,17 +180,21 @@ static bool look_at_all(struct loop *l)
 
 static void loop_turn(struct loop *l)
 {
+	u64 began;
+
 	for (u32 i = 0; l->polls && i < ROUNDS; i++) {
 		if (!look_at_all(l))
 			loop_relax();
 	}
 	l->nbatch = epoll_wait(l->epfd, l->batch, BATCH, l->polls ? 0 : -1);
+	began = l->nbatch > 0 ? trace_begin(&l->track) : 0;
 	for (int i = 0; i < l->nbatch; i++) {
 		struct loop_fd *lf = l->batch[i].data.ptr;
 
 		if (lf)
 			lf->ready(lf, l->batch[i].events);
 	}
+	trace_end(&l->track, TRACE_READY, began, l->nbatch, 0);
 	l->nbatch = 0;
 }
 

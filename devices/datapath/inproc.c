@@ -34,10 +34,15 @@ void inproc_check(struct virtio_queue *q)
 
 static void serve(struct virtio_queue *q)
 {
+	u64 began, chains;
+
 	if (virtio_status_read(q->dev) & VIRTIO_CONFIG_S_NEEDS_RESET)
 		return; /* one queue broken: the others of its device rest, too */
+	began = trace_begin(&q->vq.track);
+	chains = q->vq.stats.chains;
 	vq_disarm(&q->vq);
 	q->dev->ops->serve(q->dev, q);
+	trace_end(&q->vq.track, TRACE_SERVE, began, q->vq.stats.chains - chains, 0);
 	inproc_check(q);
 }
 
@@ -47,6 +52,7 @@ static void kick_ready(struct loop_fd *lf, u32 events)
 
 	(void)events; /* edge-triggered: the eventfd need not be read */
 	vq_count(&q->vq.stats.kicks, 1);
+	trace_mark(&q->vq.track, TRACE_KICK, 0, 0);
 	serve(q);
 }
 

@@ -24,6 +24,7 @@
 #include "minivmm/base.h"
 
 struct loop;
+struct trace_track;
 
 struct loop_fd {
 	int fd;
@@ -46,6 +47,9 @@ int loop_create(struct loop **out);
 
 /* The loop must not be running. NULL is allowed. */
 void loop_destroy(struct loop *l);
+
+/* Where it tells of the events and calls that it serves (trace.h). */
+struct trace_track *loop_track(struct loop *l);
 
 /* Run the loop on the calling thread until loop_quit(). */
 void loop_run(struct loop *l);

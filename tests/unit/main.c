@@ -78,6 +78,7 @@ int main(void)
 	srunner_add_suite(sr, config_net_suite());
 	srunner_add_suite(sr, config_daemon_suite());
 	srunner_add_suite(sr, control_suite());
+	srunner_add_suite(sr, trace_suite());
 	srunner_run_all(sr, CK_ENV);
 	failed = srunner_ntests_failed(sr);
 	srunner_free(sr);

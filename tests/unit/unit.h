@@ -83,6 +83,7 @@ Suite *stream_more_suite(void);
 Suite *stream_pty_suite(void);
 Suite *stream_unix_suite(void);
 Suite *testdev_suite(void);
+Suite *trace_suite(void);
 Suite *uart_suite(void);
 Suite *vhost_user_suite(void);
 Suite *vhost_user_relay_suite(void);
