@@ -10,7 +10,7 @@
  * device, and a child that is started anew finds it as the last one left it: the tap keeps its addresses,
  * and the image stays locked, since the lock is the open file's, which both have. The data path
  * (devices/datapath/vhost_user_link.c) calls start() for the first connection and whenever the child has
- * gone.
+ * gone, and end() when the connection is lost: one that does not answer may still be at work.
  *
  * The child inherits that, the socket and standard error, and nothing else. It ends when its socket is
  * closed; if minivmm dies it is killed (PR_SET_PDEATHSIG), and has lost the socket, too. It is in a process
@@ -106,16 +106,23 @@ static void become_device(const struct child *c, int sock, pid_t parent)
 }
 
 /* One whose connection was lost is of no more use, dead or not. */
+static void child_kill(struct vhost_user_process *p)
+{
+	struct child *c = child_of(p);
+
+	if (!c->pid)
+		return;
+	kill(c->pid, SIGKILL);
+	reap(c);
+}
+
 static int child_start(struct vhost_user_process *p)
 {
 	struct child *c = child_of(p);
 	pid_t parent = getpid();
 	int pair[2];
 
-	if (c->pid) {
-		kill(c->pid, SIGKILL);
-		reap(c);
-	}
+	child_kill(p);
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
 		return -errno;
 	snprintf(c->socket, sizeof(c->socket), "%d", pair[1]);
@@ -198,7 +205,9 @@ static struct child *child_create(struct machine *m, const struct device_config 
 	c->option = c->net ? "net" : "disk";
 	snprintf(c->name, sizeof(c->name), "the process of %s%s", kind, of);
 	snprintf(c->queues, sizeof(c->queues), "%u", d->queues ? d->queues : 1);
-	c->process = (struct vhost_user_process){ .name = c->name, .start = child_start };
+	c->process = (struct vhost_user_process){ .name = c->name,
+						  .start = child_start,
+						  .end = child_kill };
 	c->next = m->children;
 	m->children = c;
 	return c;

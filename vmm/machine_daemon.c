@@ -346,9 +346,8 @@ static int give_sockets(struct daemon *d)
 		return 0;
 	if (cfg->socket)
 		err = unix_door_give(&d->door, u->uid, u->gid);
-	if (!err && cfg->kind == DEVICE_NET && cfg->peer == DAEMON_SOCKET && cfg->server &&
-	    lchown(cfg->target, u->uid, u->gid) < 0)
-		err = -errno;
+	if (!err && cfg->kind == DEVICE_NET && cfg->peer == DAEMON_SOCKET && cfg->server)
+		err = unix_give(cfg->target, u->uid, u->gid);
 	if (err)
 		log_err("--user: the socket can't be made that user's: %s%s", strerror(-err),
 			err == -EPERM ? "; only root can" : "");

@@ -144,9 +144,33 @@ int unix_door_open(struct unix_door *d, const char *path, int backlog)
 	return err;
 }
 
+/* Make a socket's file another user's: the one that has been looked at, whatever is at that name by then.
+ * `d`: it must be this one's. */
+static int give(int folder, const char *name, const struct unix_door *d, uid_t uid, gid_t gid)
+{
+	int fd = openat(folder, name, O_PATH | O_NOFOLLOW | O_CLOEXEC), err = 0;
+	struct stat st;
+
+	if (fd < 0)
+		return -errno;
+	if (fstat(fd, &st) < 0)
+		err = -errno;
+	else if (!S_ISSOCK(st.st_mode) || (d && (st.st_dev != d->dev || st.st_ino != d->ino)))
+		err = -EEXIST;
+	else if (fchownat(fd, "", uid, gid, AT_EMPTY_PATH) < 0)
+		err = -errno;
+	close(fd);
+	return err;
+}
+
+int unix_give(const char *path, uid_t uid, gid_t gid)
+{
+	return give(AT_FDCWD, path, NULL, uid, gid);
+}
+
 int unix_door_give(const struct unix_door *d, uid_t uid, gid_t gid)
 {
-	return fchownat(d->folder, d->name, uid, gid, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
+	return give(d->folder, d->name, d, uid, gid);
 }
 
 int unix_door_close(struct unix_door *d)

@@ -25,7 +25,9 @@
 #define PROTOCOL_FEATURES                                                           \
 	(PF(MQ) | PF(REPLY_ACK) | PF(BACKEND_REQ) | PF(CONFIG) | PF(RESET_DEVICE) | \
 	 PF(CONFIGURE_MEM_SLOTS) | PF(STATUS) | PF(LOG_SHMFD))
-#define CONFIG_HDR offsetof(struct vhost_user_config, data)
+#define IN_HAND_TRIES 40
+#define IN_HAND_US    500
+#define CONFIG_HDR    offsetof(struct vhost_user_config, data)
 
 static int reply_num(struct vhost_user_msg *m, u64 num)
 {
@@ -243,6 +245,27 @@ static int set_vring_base(struct server *s, struct vhost_user_msg *m)
 	return rings_update(s);
 }
 
+/* Whoever goes on with the ring does not get what the device has in hand for it. So it may go on for a little
+ * longer, until the driver has given it what it waits for. */
+static int stop_ring(struct server *s, struct ring *r)
+{
+	const struct virtio_dev *v = r->q->dev;
+
+	for (u32 i = 0;; i++) {
+		int err;
+
+		r->started = false;
+		err = rings_update(s);
+		if (err || i == IN_HAND_TRIES || !v->ops->in_hand || !v->ops->in_hand(v, r->q))
+			return err;
+		r->started = true;
+		err = rings_update(s);
+		if (err)
+			return err;
+		usleep(IN_HAND_US);
+	}
+}
+
 static int get_vring_base(struct server *s, struct vhost_user_msg *m)
 {
 	struct ring *r = ring_of(s, m->vring.index);
@@ -250,8 +273,7 @@ static int get_vring_base(struct server *s, struct vhost_user_msg *m)
 
 	if (!r)
 		return -EINVAL;
-	r->started = false;
-	err = rings_update(s);
+	err = r->started ? stop_ring(s, r) : 0;
 	if (err)
 		return err;
 	ring_set_kick(r, -1);

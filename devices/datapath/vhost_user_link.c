@@ -74,6 +74,8 @@ static void disconnect(struct vhost_user *vu)
 	close(vu->conn.sock);
 	vu->conn.sock = vu->hangup.fd = -1;
 	vu->used = vu->has_memory = false;
+	if (vu->o.process)
+		vu->o.process->end(vu->o.process);
 }
 
 void vhost_user_link_drop(struct vhost_user *vu)

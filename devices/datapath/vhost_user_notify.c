@@ -23,19 +23,24 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 
 /* Map the page that a message describes. Returns it in *page, or -errno. */
 static int map_page(const struct vhost_user_area *a, int fd, void **page)
 {
+	struct statfs fs;
 	struct stat st;
 
 	if (a->size != PAGE_SIZE || a->offset % PAGE_SIZE || a->offset > INT64_MAX - PAGE_SIZE)
 		return -EINVAL;
-	if (fstat(fd, &st) < 0)
+	if (fstat(fd, &st) < 0 || fstatfs(fd, &fs) < 0)
 		return -errno;
+	if (fs.f_type == HUGETLBFS_MAGIC) /* whose pages are longer */
+		return -EINVAL;
 	if (S_ISREG(st.st_mode)) {
 		int seals;
 

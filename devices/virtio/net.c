@@ -419,19 +419,22 @@ static void net_quiesce(struct virtio_dev *v, struct virtio_queue *q)
 	}
 }
 
-static int net_path_changes(struct virtio_dev *v, struct datapath *next)
+static bool net_in_hand(const struct virtio_dev *v, const struct virtio_queue *q)
+{
+	const struct net *net = container_of(v, struct net, v);
+	u32 pair = q->index / 2;
+
+	return q->index % 2 == 0 && pair < net->npairs && net->pair[pair].rx.held;
+}
+
+static void net_path_changes(struct virtio_dev *v, struct datapath *next)
 {
 	struct net *net = net_of(v);
 
-	for (u32 i = 0; i < net->npairs; i++) {
-		if (net->pair[i].rx.held)
-			return -EBUSY; /* a frame for which the driver has to give more buffers */
-	}
 	if (next && next->ops->use_pairs)
 		next->ops->use_pairs(next, net->active);
 	if (next && next->ops->set_link)
 		next->ops->set_link(next, net->plugged);
-	return 0;
 }
 
 static u64 load(const u64 *counter)
@@ -550,6 +553,7 @@ static const struct virtio_ops net_ops = {
 	.driver_ok = net_driver_ok,
 	.serve = net_serve,
 	.quiesce = net_quiesce,
+	.in_hand = net_in_hand,
 	.path_changes = net_path_changes,
 	.reset = net_reset,
 	.destroy = net_destroy,

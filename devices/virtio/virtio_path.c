@@ -295,12 +295,16 @@ static int start_all(struct virtio_dev *v, u64 queues)
 	return err;
 }
 
-/* Is nothing in flight in any of these? Whoever gives a ring back with something in flight has a reason of
- * its own. */
+/* Is nothing in flight in any of these, nor in hand? Whoever gives a ring back with something in flight has
+ * a reason of its own. */
 static bool at_rest(const struct virtio_dev *v, u64 queues)
 {
 	for (u32 i = 0; i < v->nqueues; i++) {
-		if (queues >> i & 1 && v->queue[i].pos.avail != v->queue[i].pos.used)
+		const struct virtio_queue *q = &v->queue[i];
+
+		if (queues >> i & 1 && q->pos.avail != q->pos.used)
+			return false;
+		if (v->ops->in_hand && v->ops->in_hand(v, q))
 			return false;
 	}
 	return true;
@@ -353,7 +357,7 @@ static int move(struct virtio_dev *v, struct datapath *next, u64 queues, struct 
 	int err = at_rest(v, queues) ? 0 : -EBUSY;
 
 	if (!err && v->ops->path_changes)
-		err = v->ops->path_changes(v, next);
+		v->ops->path_changes(v, next);
 	if (!err)
 		v->path = next;
 	s->hand_over_ns = now_ns() - began;

@@ -111,10 +111,10 @@ int arch_vcpu_boot(int vcpu_fd, const struct boot_entry *entry);
  * agree afterwards as they did before, however long each of these steps takes.
  */
 struct arch_clock {
-	bool common;	  /* there is a clock that KVM has in common for all vCPUs, */
-	u64 guest;	  /* which says this, in nanoseconds, */
-	u64 counter;	  /* when the host's counter, from which the vCPUs' own are made, says this */
-	u64 go_on;	  /* the host's counter at the moment of going on, */
+	bool common; /* there is a clock that KVM has in common for all vCPUs, */
+	u64 guest;   /* which says this, in nanoseconds, */
+	u64 counter; /* when the host's counter, from which the vCPUs' own are made, says this */
+	u64 go_on;   /* the host's counter at the moment of going on, */
 	u64 go_on_realtime; /* and its CLOCK_REALTIME, in nanoseconds */
 };
 void arch_clock_hold(int vm_fd, struct arch_clock *c);

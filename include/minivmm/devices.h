@@ -143,6 +143,9 @@ struct vhost_user_process {
 	 * -ECONNRESET is returned for that, and to say why is the caller's. Main loop's thread, or it does
 	 * not run. */
 	int (*start)(struct vhost_user_process *p);
+	/* Its connection is lost. When this returns it is no more, so whatever it was about to do with guest
+	 * memory or the tap has been done or never will. Any thread, not during start(). */
+	void (*end)(struct vhost_user_process *p);
 };
 
 /*

@@ -38,7 +38,9 @@ struct unix_door {
 /* Returns 0, or -errno as unix_address() and unix_listen(). */
 int unix_door_open(struct unix_door *d, const char *path, int backlog);
 
-/* Make the file another user's. Returns 0 or -errno. */
+/* Make a socket's file another user's. Returns 0 or -errno; -EEXIST: it is no socket, or no longer the
+ * door's. */
+int unix_give(const char *path, uid_t uid, gid_t gid);
 int unix_door_give(const struct unix_door *d, uid_t uid, gid_t gid);
 
 /* Remove the file, if it still is ours, and close what is open. Returns 0, or -errno: the file is still

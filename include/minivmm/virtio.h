@@ -78,12 +78,13 @@ struct virtio_ops {
 	 * loop.
 	 */
 	void (*quiesce)(struct virtio_dev *v, struct virtio_queue *q);
-	/*
-	 * The data path is about to become `next` (NULL: in-process); all queues are stopped. Tell it what it
-	 * has to know. Returns 0, or -EBUSY if there is something in hand that only the old one can finish.
-	 * NULL: nothing to do. Main loop's thread.
-	 */
-	int (*path_changes)(struct virtio_dev *v, struct datapath *next);
+	/* Does the device have something in hand for this queue that it has not told the driver of, such as a
+	 * frame that waits for chains? It would be lost if somebody else went on with the queue, which is
+	 * stopped. NULL: never. Main loop's thread. */
+	bool (*in_hand)(const struct virtio_dev *v, const struct virtio_queue *q);
+	/* The data path is about to become `next` (NULL: in-process); all queues are stopped. Tell it what it
+	 * has to know. NULL: nothing to do. Main loop's thread. */
+	void (*path_changes)(struct virtio_dev *v, struct datapath *next);
 	/* Status 0 was written or the machine is reset: state and v->config (under config_lock) as
 	 * after creation. The queues are stopped. NULL: nothing to do. */
 	void (*reset)(struct virtio_dev *v);

@@ -302,6 +302,9 @@ START_TEST(a_socket_is_removed_by_the_user_that_owns_its_folder)
 	ck_assert_int_eq(unlink(path), 0);
 	ck_assert_int_eq(mknod(path, S_IFSOCK | 0600, 0), 0);
 	d.ino = ~0ULL; /* a new file may have the old one's number */
+	ck_assert_int_eq(unix_door_give(&d, geteuid(), getegid()), -EEXIST);
+	ck_assert_int_eq(unix_give(path, geteuid(), getegid()), 0);
+	ck_assert_int_eq(unix_give(folder, geteuid(), getegid()), -EEXIST);
 	ck_assert_int_eq(unix_door_close(&d), 0);
 	ck_assert_int_eq(stat(path, &st), 0);
 	ck_assert_int_eq(unlink(path), 0);

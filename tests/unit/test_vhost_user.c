@@ -9,7 +9,10 @@
 
 #include <errno.h>
 #include <linux/virtio_ring.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #define CONFIG_LEN 12
@@ -379,6 +382,54 @@ START_TEST(a_bad_answer_later_is_lived_through)
 	bad_later(VDRV_PCI_MSIX, what, bad);
 }
 
+/* The back end as a process that the front end starts itself. */
+static u32 ended;
+
+static int start_process(struct vhost_user_process *p)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	int sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	(void)p;
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", be.path);
+	ck_assert_int_eq(connect(sock, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	return sock;
+}
+
+static void end_process(struct vhost_user_process *p)
+{
+	(void)p;
+	ended++;
+}
+
+START_TEST(a_process_that_does_not_answer_is_ended_before_its_rings_move)
+{
+	struct vhost_user_process process = { .name = "process",
+					      .start = start_process,
+					      .end = end_process };
+
+	begin(_i);
+	be.protocol |= BE_P(INFLIGHT_SHMFD);
+	opts.path = NULL;
+	opts.process = &process;
+	opts.timeout_ms = 1000;
+	be_listen(&be);
+	vdrv_plug(&d, create);
+	vdrv_start(&d, ~0ULL);
+	request(0, 1);
+	ck_assert_uint_eq(ended, 0);
+	be_set(&be.bad_request, VHOST_USER_GET_VRING_BASE);
+	be_set(&be.bad, BE_SILENT);
+	virtio_pause(d.v);
+	ck_assert_uint_eq(ended, 1);
+	be_set(&be.bad, BE_GOOD);
+	virtio_resume(d.v);
+	wait_until(be_get(&be.connections) == 2);
+	request(0, 2);
+	said_forget();
+	end();
+}
+
 START_TEST(a_refused_queue_breaks_the_device)
 {
 	begin(0);
@@ -664,6 +715,8 @@ Suite *vhost_user_suite(void)
 	tcase_add_test(tc, too_little_of_it);
 	tcase_add_loop_test(tc, a_bad_answer_at_first_is_refused, 0, ARRAY_SIZE(asked_at_first));
 	tcase_add_loop_test(tc, a_bad_answer_later_is_lived_through, 0, 3 * BE_BAD_COUNT);
+	tcase_add_loop_test(tc, a_process_that_does_not_answer_is_ended_before_its_rings_move, 0,
+			    VDRV_BUSES);
 	tcase_add_test(tc, a_refused_queue_breaks_the_device);
 	tcase_add_loop_test(tc, without_a_record_the_device_needs_a_reset, 0, modes);
 	tcase_add_loop_test(tc, with_a_record_the_queues_go_on, 0, VDRV_BUSES);
