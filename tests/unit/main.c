@@ -32,6 +32,7 @@ int main(void)
 	srunner_add_suite(sr, sandbox_suite());
 	srunner_add_suite(sr, virtio_queue_suite());
 	srunner_add_suite(sr, switch_suite());
+	srunner_add_suite(sr, switch_paths_suite());
 	srunner_add_suite(sr, virtio_pci_suite());
 	srunner_add_suite(sr, virtio_mmio_suite());
 	srunner_add_suite(sr, rng_suite());

@@ -79,6 +79,7 @@ Suite *rtc_suite(void);
 Suite *sandbox_suite(void);
 Suite *stream_suite(void);
 Suite *switch_suite(void);
+Suite *switch_paths_suite(void);
 Suite *stream_more_suite(void);
 Suite *stream_pty_suite(void);
 Suite *stream_unix_suite(void);
