@@ -34,9 +34,10 @@
 #define ROUNDS	 32 /* of looking, between two looks at the descriptors */
 
 struct call {
-	void (*fn)(void *arg);
+	void *(*fn)(void *arg);
 	void *arg;
-	bool done;
+	void (*then)(void *what); /* NULL: nothing follows */
+	bool done;		  /* then it is gone */
 	struct call *next;
 };
 
@@ -71,6 +72,7 @@ static void run_calls(struct loop *l)
 {
 	while (l->calls) {
 		struct call **last = &l->calls;
+		void (*then)(void *what), *what;
 		struct call *c;
 		u64 began;
 
@@ -81,11 +83,16 @@ static void run_calls(struct loop *l)
 
 		pthread_mutex_unlock(&l->lock);
 		began = trace_begin(&l->track);
-		c->fn(c->arg);
-		trace_end(&l->track, TRACE_CALL, began, 0, 0);
+		what = c->fn(c->arg);
+		then = c->then;
 		pthread_mutex_lock(&l->lock);
 		c->done = true;
 		pthread_cond_broadcast(&l->done);
+		pthread_mutex_unlock(&l->lock);
+		if (what)
+			then(what);
+		trace_end(&l->track, TRACE_CALL, began, 0, 0);
+		pthread_mutex_lock(&l->lock);
 	}
 }
 
@@ -294,12 +301,16 @@ void loop_del(struct loop *l, struct loop_fd *lf)
 }
 
 /* In the place of a loop that does not run. The lock is held, and dropped around the call. */
-static void call_in_place(struct loop *l, void (*fn)(void *arg), void *arg)
+static void call_in_place(struct loop *l, const struct call *c)
 {
+	void *what;
+
 	l->acting = true;
 	l->thread = pthread_self();
 	pthread_mutex_unlock(&l->lock);
-	fn(arg);
+	what = c->fn(c->arg);
+	if (what)
+		c->then(what);
 	pthread_mutex_lock(&l->lock);
 	l->acting = false;
 	pthread_cond_broadcast(&l->done);
@@ -321,14 +332,17 @@ static void wait_for(struct loop *l, const struct call *c)
 	}
 }
 
-void loop_call(struct loop *l, void (*fn)(void *arg), void *arg)
+void loop_call_then(struct loop *l, void *(*fn)(void *arg), void *arg, void (*then)(void *what))
 {
-	struct call c = { .fn = fn, .arg = arg };
+	struct call c = { .fn = fn, .arg = arg, .then = then };
+	void *what;
 
 	pthread_mutex_lock(&l->lock);
 	if ((l->running || l->acting) && pthread_equal(l->thread, pthread_self())) {
 		pthread_mutex_unlock(&l->lock);
-		fn(arg);
+		what = fn(arg);
+		if (what)
+			then(what);
 		return;
 	}
 	while (l->acting)
@@ -339,7 +353,27 @@ void loop_call(struct loop *l, void (*fn)(void *arg), void *arg)
 		wake_up(l);
 		wait_for(l, &c);
 	} else {
-		call_in_place(l, fn, arg);
+		call_in_place(l, &c);
 	}
 	pthread_mutex_unlock(&l->lock);
+}
+
+struct plain_call {
+	void (*fn)(void *arg);
+	void *arg;
+};
+
+static void *do_plain(void *arg)
+{
+	struct plain_call *p = arg;
+
+	p->fn(p->arg);
+	return NULL;
+}
+
+void loop_call(struct loop *l, void (*fn)(void *arg), void *arg)
+{
+	struct plain_call p = { fn, arg };
+
+	loop_call_then(l, do_plain, &p, NULL);
 }

@@ -103,4 +103,10 @@ static inline void loop_relax(void)
  */
 void loop_call(struct loop *l, void (*fn)(void *arg), void *arg);
 
+/*
+ * Likewise; and then(what fn returned), unless that is NULL, follows on the same thread before anything else of the
+ * loop's, with nobody waiting for it but who calls next.
+ */
+void loop_call_then(struct loop *l, void *(*fn)(void *arg), void *arg, void (*then)(void *what));
+
 #endif
