@@ -43,6 +43,7 @@ help:
 	@echo 'make bench-net      a tap in the lab host, beside QEMU'
 	@echo 'make bench-vhost-user  the device daemon beside DPDK'
 	@echo 'make bench-boot     time to init in the lab host, beside QEMU'
+	@echo 'make bench-switch   how long nobody serves a device that is moved to another data path'
 	@echo 'make bench-ring     nanoseconds and instructions a chain on the device side of a virtqueue'
 	@echo 'make install        into PREFIX=/usr/local'
 	@echo 'make format         format the sources; format-check: only look'

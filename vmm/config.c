@@ -105,6 +105,10 @@ static const char help_text[] =
 	"                        0: the main thread does)\n"
 	"  --control PATH        make a UNIX socket there, at which `minivmm ctl` and clients of\n"
 	"                        QMP, QEMU's protocol, can ask and change the running machine\n"
+	"  --trace FILE          write a timeline of kicks, batches, interrupts, exits and "
+	"switches,\n"
+	"                        the last 32768 events of each, to FILE when the run ends: for\n"
+	"                        ui.perfetto.dev. (minivmm ctl trace: of a part of the run)\n"
 	"  --no-reboot           end when the guest reboots\n"
 	"  --test-device         add the PCI test device that the guests in guests/ use\n"
 	"  -h, --help            show this text\n"
@@ -154,6 +158,7 @@ enum option_id {
 	OPT_VHOST_USER,
 	OPT_IOTHREADS,
 	OPT_CONTROL,
+	OPT_TRACE,
 	OPT_NO_REBOOT,
 	OPT_TEST_DEVICE,
 	OPT_COUNT
@@ -176,6 +181,7 @@ static const struct option options[] = {
 	[OPT_VHOST_USER] = { "vhost-user", required_argument, NULL, OPTION_BASE + OPT_VHOST_USER },
 	[OPT_IOTHREADS] = { "iothreads", required_argument, NULL, OPTION_BASE + OPT_IOTHREADS },
 	[OPT_CONTROL] = { "control", required_argument, NULL, OPTION_BASE + OPT_CONTROL },
+	[OPT_TRACE] = { "trace", required_argument, NULL, OPTION_BASE + OPT_TRACE },
 	[OPT_NO_REBOOT] = { "no-reboot", no_argument, NULL, OPTION_BASE + OPT_NO_REBOOT },
 	[OPT_TEST_DEVICE] = { "test-device", no_argument, NULL, OPTION_BASE + OPT_TEST_DEVICE },
 	[OPT_COUNT] = { 0 },
@@ -259,6 +265,16 @@ static int parse_control(struct config *cfg, const char *arg)
 		return -EINVAL;
 	}
 	cfg->control = arg;
+	return 0;
+}
+
+static int parse_trace(struct config *cfg, const char *arg)
+{
+	if (!*arg) {
+		log_err("--trace needs the path of a file to be made");
+		return -EINVAL;
+	}
+	cfg->trace = arg;
 	return 0;
 }
 
@@ -380,6 +396,8 @@ static int apply(struct config *cfg, enum option_id id, const char *arg, const c
 		return parse_iothreads(cfg, arg);
 	case OPT_CONTROL:
 		return parse_control(cfg, arg);
+	case OPT_TRACE:
+		return parse_trace(cfg, arg);
 	case OPT_NO_REBOOT:
 		cfg->no_reboot = true;
 		return 0;

@@ -120,6 +120,7 @@ struct config {
 	struct device_config device[CONFIG_DEVICES_MAX]; /* in the order given */
 	u32 iothreads;					 /* 0: the main loop does their work */
 	const char *control;				 /* path of the control socket, or NULL */
+	const char *trace; /* file for a trace of the whole run, or NULL */
 	bool no_reboot;
 	bool test_device;
 	char *data_dir; /* owned; where initramfs*.cpio is; NULL: none is wanted */

@@ -23,6 +23,7 @@
  */
 #include "minivmm/log.h"
 #include "minivmm/loop.h"
+#include "minivmm/trace.h"
 #include "minivmm/unix_socket.h"
 #include "vmm/control_internal.h"
 
@@ -396,6 +397,19 @@ void control_event_end(struct control *c, const char *name, bool guest, const ch
 	if (c)
 		control_send_event(c, name,
 				   json_pack("{s:b,s:s}", "guest", guest, "reason", reason));
+}
+
+void control_traced(struct control *c, const struct trace_result *r)
+{
+	json_t *data;
+
+	if (!c)
+		return;
+	data = json_pack("{s:o,s:I,s:I}", "filename", json_text(r->path), "events",
+			 (json_int_t)r->events, "dropped", (json_int_t)r->dropped);
+	if (r->err)
+		json_object_set_new(data, "error", json_string(strerror(-r->err)));
+	control_send_event(c, "X_MINIVMM_TRACE", data);
 }
 
 void control_stopped(struct control *c)

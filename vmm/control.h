@@ -30,6 +30,7 @@
 struct control;
 struct kvm_stat;
 struct loop;
+struct trace_result;
 
 struct control_cpu {
 	pid_t tid;
@@ -104,6 +105,10 @@ struct control_ops {
 	 * reason in `why`. */
 	int (*switch_datapath)(void *m, u32 i, const char *to, const char *socket,
 			       struct control_switch *s, char *why, size_t size);
+
+	/* Return 0, or -errno and the reason in `why`. The file is complete when control_traced() is called. */
+	int (*trace_start)(void *m, const char *path, char *why, size_t size);
+	int (*trace_stop)(void *m, char *why, size_t size);
 };
 
 /*
@@ -119,6 +124,9 @@ void control_destroy(struct control *c);
 
 /* The stop that ops->stop() began has come about. */
 void control_stopped(struct control *c);
+
+/* The file of the trace that was stopped is complete, or could not be written. NULL is allowed for `c`. */
+void control_traced(struct control *c, const struct trace_result *r);
 
 /* Tell all clients that something has happened. NULL is allowed for `c`. */
 void control_event(struct control *c, const char *name);

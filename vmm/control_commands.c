@@ -334,6 +334,28 @@ static json_t *x_switch_datapath(struct control_call *call)
 	return json_pack("{s:s,s:s,s:o}", "from", d.datapath, "to", to, "gap-us", gap);
 }
 
+/* ---- the trace ---- */
+
+static json_t *x_trace_start(struct control_call *call)
+{
+	const char *path = arg_string(call, "filename");
+	char why[160];
+
+	if (call->ops->trace_start(call->machine, path, why, sizeof(why)))
+		return call_fail(call, "GenericError", "%s: %s", path, why);
+	return json_object();
+}
+
+/* The file is complete when X_MINIVMM_TRACE is sent. */
+static json_t *x_trace_stop(struct control_call *call)
+{
+	char why[160];
+
+	if (call->ops->trace_stop(call->machine, why, sizeof(why)))
+		return call_fail(call, "GenericError", "%s", why);
+	return json_object();
+}
+
 /* ---- the table ---- */
 
 /* clang-format off: one command a line */
@@ -367,6 +389,8 @@ const struct control_command control_commands[] = {
 	    { "datapath", JSON_STRING, true },
 	    { "socket", JSON_STRING, false } } },
 	{ "x-minivmm-query-datapath", x_query_datapath, { { 0 } } },
+	{ "x-minivmm-trace-start", x_trace_start, { { "filename", JSON_STRING, true } } },
+	{ "x-minivmm-trace-stop", x_trace_stop, { { 0 } } },
 	{ 0 },
 };
 /* clang-format on */

@@ -56,6 +56,12 @@ static const char help_text[] =
 	"                        SOCKET, or in a process of minivmm's own. Says for how long "
 	"nobody\n"
 	"                        served the device\n"
+	"  trace start FILE      note kicks, batches, interrupts, exits to minivmm and switches "
+	"from\n"
+	"                        now on\n"
+	"  trace stop            .. and write the last 32768 of each queue, CPU and thread to "
+	"FILE, a\n"
+	"                        timeline for ui.perfetto.dev\n"
 	"  pause                 stop the guest: no CPU runs, its clocks stand still\n"
 	"  resume                let it go on\n"
 	"  powerdown             press the guest's power button\n"
@@ -286,6 +292,63 @@ static int do_switch(struct ctl *c, char **argv)
 	return 0;
 }
 
+/* `path` as the machine, whose directory is another one, has to have it. */
+static json_t *absolute(const char *path)
+{
+	char *dir = *path == '/' ? strdup("") : getcwd(NULL, 0), *full = NULL;
+	json_t *text = NULL;
+
+	if (dir && asprintf(&full, "%s%s%s", dir, *dir ? "/" : "", path) >= 0) {
+		text = json_text(full);
+		free(full);
+	}
+	free(dir);
+	return text;
+}
+
+/* Wait until the file is there. */
+static int wait_traced(struct ctl *c)
+{
+	for (;;) {
+		json_t *line = NULL, *data;
+		const char *event, *error;
+		int err = read_json(c, &line);
+
+		if (err)
+			return err;
+		event = json_string_value(json_object_get(line, "event"));
+		if (!event || strcmp(event, "X_MINIVMM_TRACE") != 0) {
+			json_decref(line);
+			continue;
+		}
+		data = json_object_get(line, "data");
+		error = json_string_value(json_object_get(data, "error"));
+		if (error)
+			log_err("ctl: trace: %s", error);
+		else
+			ctl_print_trace(data);
+		json_decref(line);
+		return error ? EXIT_REFUSED : 0;
+	}
+}
+
+static int do_trace(struct ctl *c, char **argv)
+{
+	int err;
+
+	if (strcmp(argv[0], "start") == 0 && argv[1])
+		return execute(c,
+			       json_pack("{s:s,s:{s:o}}", "execute", "x-minivmm-trace-start",
+					 "arguments", "filename", absolute(argv[1])),
+			       NULL);
+	if (strcmp(argv[0], "stop") == 0 && !argv[1]) {
+		err = execute(c, request("x-minivmm-trace-stop"), NULL);
+		return err ? err : wait_traced(c);
+	}
+	log_err("ctl: trace takes start and a file, or stop; see minivmm ctl --help");
+	return EXIT_USAGE;
+}
+
 static int do_pause(struct ctl *c, char **argv)
 {
 	(void)argv;
@@ -441,6 +504,7 @@ static const struct {
 	{ "stats", do_stats, 0, 1, "--watch or nothing" },
 	{ "link", do_link, 2, 2, "a device's name, and up or down" },
 	{ "switch", do_switch, 2, 3, "a device's name, a data path, and a socket or nothing" },
+	{ "trace", do_trace, 1, 2, "start and a file, or stop" },
 	{ "pause", do_pause, 0, 0, "no argument" },
 	{ "resume", do_resume, 0, 0, "no argument" },
 	{ "powerdown", do_powerdown, 0, 0, "no argument" },

@@ -22,4 +22,7 @@ void ctl_print_stats(const json_t *now, const json_t *before);
 /* Print how device `name` was moved: the answer of x-minivmm-switch-datapath. */
 void ctl_print_switch(const char *name, const json_t *done);
 
+/* The file of a trace, as X_MINIVMM_TRACE tells of it. */
+void ctl_print_trace(const json_t *done);
+
 #endif

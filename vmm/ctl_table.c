@@ -203,3 +203,10 @@ void ctl_print_switch(const char *name, const json_t *done)
 	       name, word(done, "from"), word(done, "to"), gap(done, "total"), gap(done, "quiesce"),
 	       gap(done, "hand-over"), gap(done, "restart"));
 }
+
+void ctl_print_trace(const json_t *done)
+{
+	printf("%s: %" PRIi64 " events; %" PRIi64 " had to make room for them\n",
+	       word(done, "filename"), (int64_t)json_integer_value(json_object_get(done, "events")),
+	       (int64_t)json_integer_value(json_object_get(done, "dropped")));
+}

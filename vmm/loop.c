@@ -16,6 +16,7 @@
  * Threads: `lock` guards the fields below it; the batch belongs to the loop's thread.
  */
 #include "minivmm/loop.h"
+#include "minivmm/trace.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -33,9 +34,10 @@
 #define ROUNDS	 32 /* of looking, between two looks at the descriptors */
 
 struct call {
-	void (*fn)(void *arg);
+	void *(*fn)(void *arg);
 	void *arg;
-	bool done;
+	void (*then)(void *what); /* NULL: nothing follows */
+	bool done;		  /* then it is gone */
 	struct call *next;
 };
 
@@ -44,6 +46,7 @@ struct loop {
 	struct loop_fd wake; /* eventfd: calls are waiting, or quit */
 	struct epoll_event batch[BATCH];
 	int nbatch;
+	struct trace_track track;    /* of who runs it */
 	struct loop_poll *polls;     /* what there is to look at, */
 	struct loop_poll *poll_next; /* and what comes after the one in hand */
 	pthread_t started;	     /* the thread that loop_start() made, */
@@ -69,7 +72,9 @@ static void run_calls(struct loop *l)
 {
 	while (l->calls) {
 		struct call **last = &l->calls;
+		void (*then)(void *what), *what;
 		struct call *c;
+		u64 began;
 
 		while ((*last)->next)
 			last = &(*last)->next;
@@ -77,10 +82,17 @@ static void run_calls(struct loop *l)
 		*last = NULL;
 
 		pthread_mutex_unlock(&l->lock);
-		c->fn(c->arg);
+		began = trace_begin(&l->track);
+		what = c->fn(c->arg);
+		then = c->then;
 		pthread_mutex_lock(&l->lock);
 		c->done = true;
 		pthread_cond_broadcast(&l->done);
+		pthread_mutex_unlock(&l->lock);
+		if (what)
+			then(what);
+		trace_end(&l->track, TRACE_CALL, began, 0, 0);
+		pthread_mutex_lock(&l->lock);
 	}
 }
 
@@ -134,6 +146,11 @@ void loop_destroy(struct loop *l)
 	free(l);
 }
 
+struct trace_track *loop_track(struct loop *l)
+{
+	return &l->track;
+}
+
 void loop_poll_add(struct loop *l, struct loop_poll *p)
 {
 	if (p->added)
@@ -170,17 +187,21 @@ static bool look_at_all(struct loop *l)
 
 static void loop_turn(struct loop *l)
 {
+	u64 began;
+
 	for (u32 i = 0; l->polls && i < ROUNDS; i++) {
 		if (!look_at_all(l))
 			loop_relax();
 	}
 	l->nbatch = epoll_wait(l->epfd, l->batch, BATCH, l->polls ? 0 : -1);
+	began = l->nbatch > 0 ? trace_begin(&l->track) : 0;
 	for (int i = 0; i < l->nbatch; i++) {
 		struct loop_fd *lf = l->batch[i].data.ptr;
 
 		if (lf)
 			lf->ready(lf, l->batch[i].events);
 	}
+	trace_end(&l->track, TRACE_READY, began, l->nbatch, 0);
 	l->nbatch = 0;
 }
 
@@ -280,12 +301,16 @@ void loop_del(struct loop *l, struct loop_fd *lf)
 }
 
 /* In the place of a loop that does not run. The lock is held, and dropped around the call. */
-static void call_in_place(struct loop *l, void (*fn)(void *arg), void *arg)
+static void call_in_place(struct loop *l, const struct call *c)
 {
+	void *what;
+
 	l->acting = true;
 	l->thread = pthread_self();
 	pthread_mutex_unlock(&l->lock);
-	fn(arg);
+	what = c->fn(c->arg);
+	if (what)
+		c->then(what);
 	pthread_mutex_lock(&l->lock);
 	l->acting = false;
 	pthread_cond_broadcast(&l->done);
@@ -307,14 +332,17 @@ static void wait_for(struct loop *l, const struct call *c)
 	}
 }
 
-void loop_call(struct loop *l, void (*fn)(void *arg), void *arg)
+void loop_call_then(struct loop *l, void *(*fn)(void *arg), void *arg, void (*then)(void *what))
 {
-	struct call c = { .fn = fn, .arg = arg };
+	struct call c = { .fn = fn, .arg = arg, .then = then };
+	void *what;
 
 	pthread_mutex_lock(&l->lock);
 	if ((l->running || l->acting) && pthread_equal(l->thread, pthread_self())) {
 		pthread_mutex_unlock(&l->lock);
-		fn(arg);
+		what = fn(arg);
+		if (what)
+			then(what);
 		return;
 	}
 	while (l->acting)
@@ -325,7 +353,27 @@ void loop_call(struct loop *l, void (*fn)(void *arg), void *arg)
 		wake_up(l);
 		wait_for(l, &c);
 	} else {
-		call_in_place(l, fn, arg);
+		call_in_place(l, &c);
 	}
 	pthread_mutex_unlock(&l->lock);
+}
+
+struct plain_call {
+	void (*fn)(void *arg);
+	void *arg;
+};
+
+static void *do_plain(void *arg)
+{
+	struct plain_call *p = arg;
+
+	p->fn(p->arg);
+	return NULL;
+}
+
+void loop_call(struct loop *l, void (*fn)(void *arg), void *arg)
+{
+	struct plain_call p = { fn, arg };
+
+	loop_call_then(l, do_plain, &p, NULL);
 }

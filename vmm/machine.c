@@ -21,6 +21,7 @@
 #include "minivmm/bus.h"
 #include "minivmm/devices.h"
 #include "minivmm/log.h"
+#include "minivmm/trace.h"
 #include "vmm/control.h"
 #include "vmm/footprint.h"
 #include "vmm/machine_child.h"
@@ -84,7 +85,7 @@ void machine_resume(struct machine *m)
 
 /* ---- what other threads tell the main loop ---- */
 
-enum { NOTICE_PARKED = 1, NOTICE_BUTTON = 2 };
+enum { NOTICE_PARKED = 1, NOTICE_BUTTON = 2, NOTICE_TRACE = 4 };
 
 static void notice(struct machine *m, u32 what)
 {
@@ -103,6 +104,11 @@ void machine_press_button(struct machine *m)
 	notice(m, NOTICE_BUTTON);
 }
 
+void machine_notice_trace(struct machine *m)
+{
+	notice(m, NOTICE_TRACE);
+}
+
 static void noticed_ready(struct loop_fd *lf, u32 events)
 {
 	struct machine *m = container_of(lf, struct machine, noticed);
@@ -117,6 +123,8 @@ static void noticed_ready(struct loop_fd *lf, u32 events)
 		pause_done(m);
 	if (what & NOTICE_BUTTON)
 		control_event(m->control, "POWERDOWN");
+	if (what & NOTICE_TRACE)
+		machine_trace_written(m);
 }
 
 /* ---- what ends a run ---- */
@@ -309,6 +317,9 @@ static int machine_create(struct machine *m, const struct config *cfg)
 	if (m->vm.kvm_fd < 0)
 		return m->vm.kvm_fd;
 	err = check_cpus(m);
+	m->cpu_track = calloc(cfg->cpus, sizeof(*m->cpu_track));
+	if (!err && !m->cpu_track)
+		err = -ENOMEM;
 	if (!err)
 		err = add_ram(m);
 	if (err)
@@ -353,7 +364,11 @@ static int build(struct machine *m)
 {
 	int err = machine_open_control(m);
 
-	return err ? err : board_build(m);
+	if (!err)
+		err = machine_open_trace(m);
+	if (!err)
+		err = board_build(m);
+	return err ? err : machine_begin_trace(m);
 }
 
 /* From nothing, or from where life_end() left it, to a running guest. */
@@ -424,6 +439,7 @@ static void close_watch(struct machine *m, struct loop_fd *lf)
 
 static void machine_destroy(struct machine *m)
 {
+	machine_end_trace(m);
 	control_destroy(m->control);
 	while (m->devices) {
 		struct device *d = m->devices;
@@ -442,6 +458,8 @@ static void machine_destroy(struct machine *m)
 	close_watch(m, &m->ended);
 	close_watch(m, &m->noticed);
 	loop_destroy(m->loop);
+	trace_destroy(m->trace);
+	free(m->cpu_track);
 	irqchip_destroy(m->irqchip);
 	bus_destroy(m->pio);
 	bus_destroy(m->mmio);

@@ -19,6 +19,8 @@ struct child;
 struct datapath;
 struct control;
 struct peer;
+struct trace;
+struct trace_track;
 struct vcpus;
 struct vhost_user_process;
 struct virtio_dev;
@@ -71,7 +73,9 @@ struct machine {
 	struct virtio_dev *window; /* the console on our terminal, or NULL */
 	struct stream *window_stream;
 	u32 niothreads;
-	struct loop **iothread; /* running, until the devices are gone */
+	struct loop **iothread;	       /* running, until the devices are gone */
+	struct trace_track *cpu_track; /* one a CPU */
+	struct trace *trace;	       /* from the devices on */
 
 	/* Of one life, from reset to reset. */
 	struct vm vm;
@@ -124,6 +128,25 @@ void machine_press_button(struct machine *m);
  */
 int machine_open_control(struct machine *m);
 void machine_tell_end(struct machine *m);
+
+/*
+ * The trace (machine_trace.c). machine_open_trace() makes it, before the devices, and opens what --trace names;
+ * machine_begin_trace() follows them, and starts it. Return 0, or -errno after a message. machine_trace_start() and machine_trace_stop() return 0, or -errno and
+ * why. After the stop the file is being written, and machine_trace_written() is called when it is complete: it
+ * tells the control socket's clients. machine_end_trace() waits for that, when no thread writes events any more.
+ * Main loop's thread.
+ */
+int machine_open_trace(struct machine *m);
+int machine_begin_trace(struct machine *m);
+int machine_trace_start(struct machine *m, const char *path, char *why, size_t size);
+int machine_trace_stop(struct machine *m, char *why, size_t size);
+void machine_trace_written(struct machine *m);
+void machine_end_trace(struct machine *m);
+/* It is complete. Any thread. */
+void machine_notice_trace(struct machine *m);
+
+/* What queue `q` of virtio device `i` is called: "rx0", in 16 bytes. */
+void machine_name_queue(const struct machine *m, u32 i, u32 q, char name[16]);
 
 /*
  * The board, one per architecture (board_<arch>.c): which devices stand at which addresses.

@@ -186,49 +186,13 @@ static void ctl_device(void *arg, u32 i, struct control_device *d)
 		d->link = virtio_net_plugged(v);
 }
 
-/* What the specification calls the queue, if the device is our own (5.1.2, 5.2.2, 5.3.2, 5.4.2). */
-static void name_queue(const struct device_config *d, const struct virtio_dev *v, u32 q,
-		       struct control_queue *queue)
-{
-	static const char *const console[4] = { "rx0", "tx0", "control-rx", "control-tx" };
-	const char *name = "queue";
-	u32 n = q;
-
-	switch (d->kind) {
-	case DEVICE_NET:
-		if (q == v->nqueues - 1 && v->nqueues % 2) {
-			snprintf(queue->name, sizeof(queue->name), "control");
-			return;
-		}
-		name = q % 2 ? "tx" : "rx";
-		n = q / 2;
-		break;
-	case DEVICE_CONSOLE:
-		if (q < ARRAY_SIZE(console)) {
-			snprintf(queue->name, sizeof(queue->name), "%s", console[q]);
-			return;
-		}
-		name = q % 2 ? "tx" : "rx";
-		n = q / 2 - 1;
-		break;
-	case DEVICE_DISK:
-	case DEVICE_RNG:
-		name = "request";
-		break;
-	case DEVICE_VHOST_USER:
-		break;
-	}
-	snprintf(queue->name, sizeof(queue->name), "%s%u", name, n);
-}
-
 static void ctl_queue(void *arg, u32 i, u32 q, struct control_queue *queue)
 {
 	struct machine *m = arg;
 	struct virtio_dev *v = m->virtio[i];
-	const struct device_config *d = &m->cfg->device[i];
 
 	*queue = (struct control_queue){ .size = v->queue[q].size_max, .inproc = !path_of(v, q) };
-	name_queue(d, v, q, queue);
+	machine_name_queue(m, i, q, queue->name);
 	vq_stats_read(&v->queue[q].vq.stats, &queue->ring);
 	if (virtio_is_net(v) && q < v->nqueues / 2 * 2) {
 		struct virtio_net_stats s;
@@ -294,6 +258,16 @@ static int ctl_switch_datapath(void *arg, u32 i, const char *to, const char *soc
 	return err;
 }
 
+static int ctl_trace_start(void *arg, const char *path, char *why, size_t size)
+{
+	return machine_trace_start(arg, path, why, size);
+}
+
+static int ctl_trace_stop(void *arg, char *why, size_t size)
+{
+	return machine_trace_stop(arg, why, size);
+}
+
 static const struct control_ops ops = {
 	.running = ctl_running,
 	.stop = ctl_stop,
@@ -310,6 +284,8 @@ static const struct control_ops ops = {
 	.rx_filter = ctl_rx_filter,
 	.set_link = ctl_set_link,
 	.switch_datapath = ctl_switch_datapath,
+	.trace_start = ctl_trace_start,
+	.trace_stop = ctl_trace_stop,
 };
 
 int machine_open_control(struct machine *m)

@@ -26,6 +26,7 @@
 #include "minivmm/arch.h"
 #include "minivmm/bus.h"
 #include "minivmm/log.h"
+#include "minivmm/trace.h"
 #include "vmm/kvm_stats.h"
 #include "vmm/machine.h"
 
@@ -55,6 +56,7 @@ struct vcpu {
 	pid_t tid;
 	int stats_fd;	       /* KVM's statistics, if somebody may ask for them, or -1 */
 	u64 exits[VCPU_EXITS]; /* written by its thread */
+	struct trace_track *track;
 };
 
 struct vcpus {
@@ -231,10 +233,36 @@ static void serve_exit(struct vcpu *c)
 	}
 }
 
+/* An exit has been served, which came at `began`. What `run` says of it still stands there. */
+static void trace_exit(struct vcpu *c, u64 began)
+{
+	const struct kvm_run *run = c->run;
+
+	if (!began)
+		return;
+	switch (run->exit_reason) {
+	case KVM_EXIT_IO:
+		trace_end(c->track,
+			  run->io.direction == KVM_EXIT_IO_OUT ? TRACE_PIO_WRITE : TRACE_PIO_READ,
+			  began, run->io.port, run->io.size * run->io.count);
+		break;
+	case KVM_EXIT_MMIO:
+		trace_end(c->track, run->mmio.is_write ? TRACE_MMIO_WRITE : TRACE_MMIO_READ, began,
+			  run->mmio.phys_addr, run->mmio.len);
+		break;
+	case KVM_EXIT_INTR:
+		trace_mark(c->track, TRACE_SIGNAL, 0, 0);
+		break;
+	default:
+		trace_end(c->track, TRACE_OTHER, began, run->exit_reason, 0);
+	}
+}
+
 /* Wait here while the set is to pause. */
 static void park(struct vcpu *c)
 {
 	struct vcpus *v = c->set;
+	u64 began = trace_begin(c->track);
 
 	pthread_mutex_lock(&v->lock);
 	if (++v->parked == v->n && v->wanted == WANT_PAUSE)
@@ -243,12 +271,14 @@ static void park(struct vcpu *c)
 		pthread_cond_wait(&v->changed, &v->lock);
 	v->parked--;
 	pthread_mutex_unlock(&v->lock);
+	trace_end(c->track, TRACE_PARK, began, 0, 0);
 }
 
 static void vcpu_loop(struct vcpu *c)
 {
 	for (;;) {
 		enum wanted wanted;
+		u64 began;
 
 		/* Before the look at `wanted`: see the head of the file. */
 		set_immediate_exit(c, 0);
@@ -260,9 +290,12 @@ static void vcpu_loop(struct vcpu *c)
 			continue;
 		}
 		if (ioctl(c->fd, KVM_RUN, 0) == 0) {
+			began = trace_begin(c->track);
 			serve_exit(c);
+			trace_exit(c, began);
 		} else if (errno == EINTR || errno == EAGAIN) {
 			count(c, VCPU_EXIT_SIGNAL);
+			trace_mark(c->track, TRACE_SIGNAL, 0, 0);
 		} else {
 			log_err("CPU %u: KVM_RUN: %s", c->id, strerror(errno));
 			crash(c);
@@ -303,7 +336,9 @@ int vcpus_create(struct vcpus **out, struct machine *m)
 	pthread_mutex_init(&v->lock, NULL);
 	pthread_cond_init(&v->changed, NULL);
 	for (u32 i = 0; i < n; i++)
-		v->cpu[i] = (struct vcpu){ .set = v, .id = i, .fd = -1, .stats_fd = -1 };
+		v->cpu[i] = (struct vcpu){
+			.set = v, .id = i, .fd = -1, .stats_fd = -1, .track = &m->cpu_track[i]
+		};
 	for (u32 i = 0; i < n; i++) {
 		struct vcpu *c = &v->cpu[i];
 		char name[16];

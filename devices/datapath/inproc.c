@@ -5,7 +5,7 @@
  * How it works: the loop watches the queue's kick eventfd. At a kick the queue asks for no further
  * ones (2.7.7, 2.8.10) and the device type serves it, until vq_rearm() says that all is done. A start
  * serves once itself, since the driver may have kicked whoever had the ring before, or before anybody
- * listened; and at once, so that a ring goes on even if it is stopped again and again. Kicks that come
+ * listened; and before anything else on the loop, so that a ring goes on even if it is stopped again and again. Kicks that come
  * while nobody watches wait in the eventfd. It is watched for edges, each kick being one, and never
  * read: a system call less.
  *
@@ -34,10 +34,15 @@ void inproc_check(struct virtio_queue *q)
 
 static void serve(struct virtio_queue *q)
 {
+	u64 began, chains;
+
 	if (virtio_status_read(q->dev) & VIRTIO_CONFIG_S_NEEDS_RESET)
 		return; /* one queue broken: the others of its device rest, too */
+	began = trace_begin(&q->vq.track);
+	chains = q->vq.stats.chains;
 	vq_disarm(&q->vq);
 	q->dev->ops->serve(q->dev, q);
+	trace_end(&q->vq.track, TRACE_SERVE, began, q->vq.stats.chains - chains, 0);
 	inproc_check(q);
 }
 
@@ -47,6 +52,7 @@ static void kick_ready(struct loop_fd *lf, u32 events)
 
 	(void)events; /* edge-triggered: the eventfd need not be read */
 	vq_count(&q->vq.stats.kicks, 1);
+	trace_mark(&q->vq.track, TRACE_KICK, 0, 0);
 	serve(q);
 }
 
@@ -69,7 +75,8 @@ struct transfer {
 	int err;
 };
 
-static void start_on_loop(void *arg)
+/* Returns the queue, which is to be served, or NULL. */
+static void *start_on_loop(void *arg)
 {
 	struct transfer *t = arg;
 	struct virtio_queue *q = t->q;
@@ -78,14 +85,22 @@ static void start_on_loop(void *arg)
 	cfg.polled = q->polled;
 	t->err = vq_start(&q->vq, q->dev->env->mem, &cfg, t->pos, irq_fd(q->call));
 	if (t->err)
-		return;
+		return NULL;
 	q->poll = (struct loop_poll){ .look = look };
 	q->kick = (struct loop_fd){ .fd = q->kickfd, .ready = kick_ready };
 	t->err = loop_add(q->loop, &q->kick, EPOLLIN | EPOLLET);
 	if (t->err) {
 		vq_stop(&q->vq);
-		return;
+		return NULL;
 	}
+	return q;
+}
+
+/* Whoever has it started need not wait for this. */
+static void begin(void *arg)
+{
+	struct virtio_queue *q = arg;
+
 	serve(q);
 	if (q->polled)
 		loop_poll_add(q->loop, &q->poll);
@@ -97,7 +112,7 @@ static int inproc_start(struct datapath *d, struct virtio_queue *q, const struct
 	struct transfer t = { .q = q, .cfg = cfg, .pos = pos };
 
 	(void)d;
-	loop_call(q->loop, start_on_loop, &t);
+	loop_call_then(q->loop, start_on_loop, &t, begin);
 	return t.err;
 }
 

@@ -265,8 +265,8 @@ static int relayed_ends(struct vhost_user *vu, u32 index, struct ring_ends *ends
 	return vhost_user_relay_connect(vu->relay, index, &ends->addr, &ends->kick, &ends->call);
 }
 
-/* The ring starts with the kick descriptor: it comes last. */
-static int tell_ring(struct vhost_user *vu, u32 index, const struct ring_ends *ends)
+/* All but what makes it start. */
+static int describe_ring(struct vhost_user *vu, u32 index, const struct ring_ends *ends)
 {
 	struct vhost_user_ring *r = &vu->ring[index];
 	struct vhost_user_conn *c = &vu->conn;
@@ -284,6 +284,21 @@ static int tell_ring(struct vhost_user *vu, u32 index, const struct ring_ends *e
 	 * last driver's ring may have been. */
 	if (!err)
 		err = enable(vu, index, !r->rests);
+	return err;
+}
+
+/* The ring starts with the kick descriptor: it comes when the back end has taken all else. Nobody serves the driver
+ * meanwhile, so what can be sent at once is not waited for one by one. */
+static int tell_ring(struct vhost_user *vu, u32 index, const struct ring_ends *ends)
+{
+	struct vhost_user_conn *c = &vu->conn;
+	int err, rest;
+
+	vhost_user_go_ahead(c);
+	err = describe_ring(vu, index, ends);
+	rest = vhost_user_catch_up(c);
+	if (!err)
+		err = rest;
 	if (!err)
 		err = vhost_user_tell_fd(c, VHOST_USER_SET_VRING_KICK, index, ends->kick);
 	if (!err)

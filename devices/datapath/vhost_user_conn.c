@@ -12,6 +12,7 @@
 #include "devices/datapath/vhost_user_conn.h"
 #include "minivmm/mem.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <string.h>
 
@@ -71,9 +72,20 @@ static int receive_reply(struct vhost_user_conn *c, struct vhost_user_msg *m, u3
 	return -EPROTO;
 }
 
-int vhost_user_tell(struct vhost_user_conn *c, struct vhost_user_msg *m)
+static int receive_ack(struct vhost_user_conn *c, u32 request)
 {
 	struct vhost_user_msg reply;
+	int err = receive_reply(c, &reply, request, 0);
+
+	if (err)
+		return err;
+	if (reply.hdr.size != sizeof(reply.num))
+		return -EPROTO;
+	return reply.num ? -EREMOTEIO : 0;
+}
+
+int vhost_user_tell(struct vhost_user_conn *c, struct vhost_user_msg *m)
+{
 	bool ack = vhost_user_has(c, VHOST_USER_PROTOCOL_F_REPLY_ACK);
 	int err;
 
@@ -82,12 +94,32 @@ int vhost_user_tell(struct vhost_user_conn *c, struct vhost_user_msg *m)
 	err = vhost_user_send(c->sock, m);
 	if (err || !ack)
 		return err;
-	err = receive_reply(c, &reply, m->hdr.request, 0);
-	if (err)
-		return err;
-	if (reply.hdr.size != sizeof(reply.num))
-		return -EPROTO;
-	return reply.num ? -EREMOTEIO : 0;
+	if (!c->ahead)
+		return receive_ack(c, m->hdr.request);
+	assert(c->nowed < VHOST_USER_AHEAD_MAX);
+	c->owed[c->nowed++] = m->hdr.request;
+	return 0;
+}
+
+void vhost_user_go_ahead(struct vhost_user_conn *c)
+{
+	c->ahead = true;
+}
+
+int vhost_user_catch_up(struct vhost_user_conn *c)
+{
+	int refused = 0, err = 0;
+
+	for (u32 i = 0; i < c->nowed && !err; i++) {
+		err = receive_ack(c, c->owed[i]);
+		if (err == -EREMOTEIO) {
+			refused = err;
+			err = 0;
+		}
+	}
+	c->ahead = false;
+	c->nowed = 0;
+	return err ? err : refused;
 }
 
 int vhost_user_tell_u64(struct vhost_user_conn *c, u32 request, u64 value)

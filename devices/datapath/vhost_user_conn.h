@@ -14,6 +14,8 @@
 struct mem;
 struct mem_region;
 
+#define VHOST_USER_AHEAD_MAX 8
+
 struct vhost_user_conn {
 	int sock; /* -1: none */
 	u32 timeout_ms;
@@ -21,6 +23,10 @@ struct vhost_user_conn {
 	u64 features; /* virtio features offered by the back end, and VHOST_USER_F_PROTOCOL_FEATURES */
 	u64 protocol;  /* protocol features in force */
 	u32 queue_num; /* how many queues the back end has; 0: it does not say */
+
+	bool ahead; /* between vhost_user_go_ahead() and vhost_user_catch_up() */
+	u32 nowed;  /* acknowledgements that are still to come, */
+	u32 owed[VHOST_USER_AHEAD_MAX]; /* to these requests */
 };
 
 /*
@@ -44,6 +50,15 @@ int vhost_user_tell_vring(struct vhost_user_conn *c, u32 request, u32 index, u32
 
 /* The same for VRING_KICK, CALL and ERR. */
 int vhost_user_tell_fd(struct vhost_user_conn *c, u32 request, u32 index, int fd);
+
+/*
+ * Several requests at once: in between, what is told, at most VHOST_USER_AHEAD_MAX
+ * requests, is but sent, which returns 0 or an error;
+ * vhost_user_catch_up() then waits for the acknowledgements, in their order. It returns 0, the first refusal, or the
+ * error after which nothing more can be had. All have been done then, those behind a refused one, too.
+ */
+void vhost_user_go_ahead(struct vhost_user_conn *c);
+int vhost_user_catch_up(struct vhost_user_conn *c);
 
 /* Wait until the back end has done all that it was told. Nothing to do if it acknowledges each request. */
 int vhost_user_sync(struct vhost_user_conn *c);

@@ -239,6 +239,11 @@ static u64 missing_in(struct virtio_dev *v, struct datapath *path)
 	return path ? features & ~path->ops->features(path, features) : 0;
 }
 
+static const char *name_of(struct datapath *path)
+{
+	return path ? path->ops->name : inproc_path.ops->name;
+}
+
 static bool is_served(struct datapath *path)
 {
 	return !path || !path->ops->served || path->ops->served(path);
@@ -348,7 +353,7 @@ static int try_all(struct virtio_dev *v, u64 queues)
 static int move(struct virtio_dev *v, struct datapath *next, u64 queues, struct virtio_switch *s)
 {
 	struct datapath *old = v->path;
-	u64 began = now_ns();
+	u64 began = now_ns(), traced = trace_begin(&v->track);
 	int err = at_rest(v, queues) ? 0 : -EBUSY;
 
 	if (!err && v->ops->path_changes)
@@ -356,8 +361,11 @@ static int move(struct virtio_dev *v, struct datapath *next, u64 queues, struct 
 	if (!err)
 		v->path = next;
 	s->hand_over_ns = now_ns() - began;
+	trace_end(&v->track, TRACE_HAND_OVER, traced, 0, 0);
+	traced = trace_begin(&v->track);
 	if (!err)
 		err = try_all(v, queues);
+	trace_end(&v->track, TRACE_RESTART, traced, 0, 0);
 	if (!err) {
 		s->restart_ns = now_ns() - began - s->hand_over_ns;
 		return 0;
@@ -370,10 +378,17 @@ static int move(struct virtio_dev *v, struct datapath *next, u64 queues, struct 
 	return err;
 }
 
+static void trace_switch(struct virtio_dev *v, u64 traced, struct datapath *from,
+			 struct datapath *to, int err)
+{
+	trace_end(&v->track, err ? TRACE_SWITCH_FAILED : TRACE_SWITCH, traced,
+		  (uintptr_t)name_of(from), (uintptr_t)name_of(to));
+}
+
 int virtio_switch_path(struct virtio_dev *v, struct datapath **path, struct virtio_switch *s)
 {
-	struct datapath *next = *path;
-	u64 queues, began;
+	struct datapath *next = *path, *old = NULL;
+	u64 queues, began, traced = 0;
 	int err;
 
 	*s = (struct virtio_switch){ 0 };
@@ -382,20 +397,24 @@ int virtio_switch_path(struct virtio_dev *v, struct datapath **path, struct virt
 		return -EBUSY;
 	err = ask(v, next, s);
 	if (!err) {
+		old = v->path;
+		traced = trace_begin(&v->track);
 		began = now_ns();
 		begin_trial(v);
 		queues = stop_all(v);
 		s->quiesce_ns = now_ns() - began;
+		trace_end(&v->track, TRACE_QUIESCE, traced, 0, 0);
 		if (end_trial(v)) { /* where the rings stand is not known */
 			virtio_host_failed(v, "its data path has failed");
 			err = -ENOTRECOVERABLE;
 		}
 	}
 	if (!err) {
-		*path = v->path;
+		*path = old;
 		err = move(v, next, queues, s);
 		nudge(v, queues);
 	}
+	trace_switch(v, traced, old, next, err);
 	if (err)
 		*path = next;
 	if (v->log) /* who does not serve has nothing to mark */

@@ -264,6 +264,7 @@ static void count_batch(struct vq *q)
 	u32 bucket = n ? 63 - __builtin_clzll(n) : 0;
 
 	q->batch_first = q->stats.chains;
+	trace_mark(&q->track, TRACE_BATCH, n, 0);
 	vq_count(&q->stats.batch[bucket < VQ_BATCHES ? bucket : VQ_BATCHES - 1], 1);
 	if (!q->broken && q->format->full(q))
 		vq_count(&q->stats.full, 1);
@@ -271,6 +272,7 @@ static void count_batch(struct vq *q)
 
 bool vq_publish(struct vq *q)
 {
+	u64 began;
 	bool call;
 
 	if (!q->batch)
@@ -290,10 +292,12 @@ bool vq_publish(struct vq *q)
 		vq_count(&q->stats.no_calls, 1);
 		return false;
 	}
+	began = trace_begin(&q->track);
 	/* EAGAIN: a call is waiting already. EINTR: who has the eventfd, too, has made it block, and we are
 	 * wanted elsewhere (loop_call()). He has called himself off. */
 	if (eventfd_write(q->callfd, 1) < 0 && errno == EINTR)
 		q->callfd = -1;
+	trace_end(&q->track, TRACE_INTERRUPT, began, 0, 0);
 	vq_count(&q->stats.calls, 1);
 	return true;
 }

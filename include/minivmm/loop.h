@@ -24,6 +24,7 @@
 #include "minivmm/base.h"
 
 struct loop;
+struct trace_track;
 
 struct loop_fd {
 	int fd;
@@ -46,6 +47,9 @@ int loop_create(struct loop **out);
 
 /* The loop must not be running. NULL is allowed. */
 void loop_destroy(struct loop *l);
+
+/* Where it tells of the events and calls that it serves (trace.h). */
+struct trace_track *loop_track(struct loop *l);
 
 /* Run the loop on the calling thread until loop_quit(). */
 void loop_run(struct loop *l);
@@ -98,5 +102,11 @@ static inline void loop_relax(void)
  * a system call which blocks ends with EINTR: who gets that should not simply try again.
  */
 void loop_call(struct loop *l, void (*fn)(void *arg), void *arg);
+
+/*
+ * Likewise; and then(what fn returned), unless that is NULL, follows on the same thread before anything else of the
+ * loop's, with nobody waiting for it but who calls next.
+ */
+void loop_call_then(struct loop *l, void *(*fn)(void *arg), void *arg, void (*then)(void *what));
 
 #endif

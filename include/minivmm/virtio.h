@@ -25,6 +25,7 @@
 #include "minivmm/device.h"
 #include "minivmm/irq.h"
 #include "minivmm/loop.h"
+#include "minivmm/trace.h"
 #include "minivmm/vq.h"
 
 #include <pthread.h>
@@ -139,6 +140,7 @@ struct virtio_dev {
 	u64 driver_features; /* as written so far */
 	bool paused;
 	const struct mem_log *log; /* what is written is marked there, or NULL */
+	struct trace_track track;  /* of the data path: what the live switch does */
 
 	u32 switching; /* atomic: enum below; the host's failures are the switch's business meanwhile */
 

@@ -27,6 +27,7 @@
 #define MINIVMM_VQ_H
 
 #include "minivmm/base.h"
+#include "minivmm/trace.h"
 
 #include <sys/uio.h>
 
@@ -151,7 +152,9 @@ struct vq {
 	u16 disarmed;		  /* polled: where pos.avail stood at the last disarming */
 	u64 batch_first;	  /* stats.chains before the batch */
 
-	struct vq_stats stats; /* from start to start; the last member */
+	/* From start to start, the last members. */
+	struct vq_stats stats;
+	struct trace_track track;
 };
 
 /* Where the three areas of a ring lie in our memory. */
@@ -165,7 +168,7 @@ int vq_find_areas(struct vq_areas *areas, const struct mem *mem, const struct vq
 /*
  * Begin at `pos` (vq_pos_initial() for a new ring), where nothing is in flight. `callfd` is the
  * eventfd that calls the driver, or -1: nobody is called. `q` must not be running; before its first start
- * q->stats is zeroed, and goes on counting from start to start. Whether the driver kicks is left as it was:
+ * q->stats and q->track are zeroed; the former goes on counting from start to start. Whether the driver kicks is left as it was:
  * get what is there and vq_rearm(). If cfg->polled it does not from now on, and does again from vq_stop() on.
  * Returns 0, -EINVAL (size or position not allowed), -EFAULT (an area is misaligned or not in guest
  * memory; 2.7 and 2.8 give the alignments) or -ENOMEM.

@@ -35,7 +35,8 @@
 struct row {
 	bool packed, indirect;
 	u16 batch, size;
-	bool full; /* all the chains that fit are available at a time */
+	bool full;  /* all the chains that fit are available at a time */
+	bool trace; /* it runs: an event a batch */
 
 	struct mem mem;
 	struct ring_driver ring;
@@ -53,6 +54,11 @@ static struct row rows[] = {
 	{ .packed = false, .indirect = true, .batch = 32, .size = 256 },
 	{ .packed = true, .indirect = false, .batch = 32, .size = 256 },
 	{ .packed = true, .indirect = true, .batch = 32, .size = 256 },
+	/* ... with a trace */
+	{ .packed = false, .indirect = false, .batch = 1, .size = 256, .trace = true },
+	{ .packed = true, .indirect = false, .batch = 1, .size = 256, .trace = true },
+	{ .packed = false, .indirect = false, .batch = 32, .size = 256, .trace = true },
+	{ .packed = true, .indirect = false, .batch = 32, .size = 256, .trace = true },
 	/* queue sizes */
 	{ .packed = false, .indirect = false, .batch = 32, .size = 1024 },
 	{ .packed = false, .indirect = true, .batch = 32, .size = 1024 },
@@ -73,6 +79,26 @@ static struct row rows[] = {
 	{ .packed = true, .indirect = true, .batch = 32, .size = 32768, .full = true },
 };
 
+static void nothing(void *arg)
+{
+	(void)arg;
+}
+
+/* The trace gets no file: it is not stopped. */
+static void begin_trace(struct row *r)
+{
+	char path[] = "/tmp/minivmm-ring-XXXXXX", why[160];
+	struct trace *t;
+	int fd = mkstemp(path);
+
+	if (fd < 0 || trace_create(&t, nothing, NULL) ||
+	    trace_add(t, &r->q.track, "ring", "queue") || trace_open(t, path, why, sizeof(why)) ||
+	    trace_start(t, why, sizeof(why)))
+		errx(1, "no trace");
+	close(fd);
+	unlink(path);
+}
+
 static void row_open(struct row *r)
 {
 	struct vq_cfg cfg = {
@@ -85,6 +111,8 @@ static void row_open(struct row *r)
 	    vq_start(&r->q, &r->mem, &r->ring.cfg, vq_pos_initial(cfg.packed), -1))
 		errx(1, "no ring of %u descriptors", r->size);
 	ring_calls(&r->ring, RING_CALLS_OFF, 0);
+	if (r->trace)
+		begin_trace(r);
 }
 
 /* The device: take `n` chains off in batches. callgrind counts in here. */
@@ -198,9 +226,10 @@ static void tell(u32 i, u32 rounds, bool callgrind)
 	double count = callgrind ? instructions(i) : -1;
 
 	qsort(r->ns, rounds, sizeof(*r->ns), compare);
-	printf("%-6s  %-8s  %5u  %5u  %9s  %6.1f  %5.1f - %-5.1f", r->packed ? "packed" : "split",
-	       r->indirect ? "indirect" : "direct", r->batch, r->size, r->full ? "all" : "64",
-	       r->ns[rounds / 2], r->ns[rounds / 10], r->ns[rounds * 9 / 10]);
+	printf("%-6s  %-8s  %5u  %5u  %9s  %5s  %6.1f  %5.1f - %-5.1f",
+	       r->packed ? "packed" : "split", r->indirect ? "indirect" : "direct", r->batch,
+	       r->size, r->full ? "all" : "64", r->trace ? "on" : "off", r->ns[rounds / 2],
+	       r->ns[rounds / 10], r->ns[rounds * 9 / 10]);
 	if (count >= 0)
 		printf("  %9.1f", count);
 	printf("\n");
@@ -243,8 +272,8 @@ int main(int argc, char **argv)
 		}
 	}
 	printf("chains of 2 descriptors, %u rounds; reading the clock (%lu ns) is taken off\n\n"
-	       "                                             ns a chain         %s\n"
-	       "ring    chains    batch   size  in flight  median    10%% - 90%%%s\n",
+	       "                                                    ns a chain         %s\n"
+	       "ring    chains    batch   size  in flight  trace  median    10%% - 90%%%s\n",
 	       rounds, (unsigned long)clock, callgrind ? "  instructions" : "",
 	       callgrind ? "     a chain" : "");
 	for (u32 i = 0; i < ARRAY_SIZE(rows); i++)

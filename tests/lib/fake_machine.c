@@ -151,6 +151,30 @@ static int fake_switch_datapath(void *m, u32 i, const char *to, const char *sock
 	return 0;
 }
 
+static int fake_trace_start(void *m, const char *path, char *why, size_t size)
+{
+	struct fake_machine *f = m;
+
+	snprintf(f->trace, sizeof(f->trace), "%s", path);
+	if (strncmp(path, "/no/", 4) == 0) {
+		snprintf(why, size, "not there");
+		return -ENOENT;
+	}
+	f->traces = true;
+	return 0;
+}
+
+static int fake_trace_stop(void *m, char *why, size_t size)
+{
+	struct fake_machine *f = m;
+
+	snprintf(why, size, "nothing is being traced");
+	if (!f->traces)
+		return -ENOENT;
+	f->traces = false;
+	return 0;
+}
+
 const struct control_ops fake_machine_ops = {
 	.running = fake_running,
 	.stop = fake_stop,
@@ -167,4 +191,6 @@ const struct control_ops fake_machine_ops = {
 	.rx_filter = fake_rx_filter,
 	.set_link = fake_set_link,
 	.switch_datapath = fake_switch_datapath,
+	.trace_start = fake_trace_start,
+	.trace_stop = fake_trace_stop,
 };

@@ -13,6 +13,8 @@ struct fake_machine {
 	bool slow;   /* a stop does not come about at once */
 	bool link;   /* of net0 */
 	bool kernel; /* net0 is at vhost-net */
+	bool traces;
+	char trace[32]; /* to which file */
 	u32 powerdowns, resets, quits, stops, conts;
 	struct device_config device[2];
 };

@@ -34,6 +34,7 @@ int main(void)
 	srunner_add_suite(sr, sandbox_suite());
 	srunner_add_suite(sr, virtio_queue_suite());
 	srunner_add_suite(sr, switch_suite());
+	srunner_add_suite(sr, switch_paths_suite());
 	srunner_add_suite(sr, virtio_pci_suite());
 	srunner_add_suite(sr, virtio_mmio_suite());
 	srunner_add_suite(sr, rng_suite());
@@ -83,6 +84,7 @@ int main(void)
 	srunner_add_suite(sr, config_net_suite());
 	srunner_add_suite(sr, config_daemon_suite());
 	srunner_add_suite(sr, control_suite());
+	srunner_add_suite(sr, trace_suite());
 	srunner_run_all(sr, CK_ENV);
 	failed = srunner_ntests_failed(sr);
 	srunner_free(sr);

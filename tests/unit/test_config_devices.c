@@ -229,6 +229,16 @@ START_TEST(a_device_has_a_name_that_no_other_has)
 	good("--rng on,id=a234567890123456789012345678901");
 }
 
+START_TEST(a_trace_has_a_file)
+{
+	good("");
+	ck_assert_ptr_null(cfg.trace);
+	good("--trace /tmp/x");
+	ck_assert_str_eq(cfg.trace, "/tmp/x");
+	bad("--trace a --trace b", "--trace is given twice");
+	bad("--trace=", "needs the path");
+}
+
 START_TEST(a_control_socket_has_a_path)
 {
 	good("--rng on");
@@ -270,6 +280,7 @@ Suite *config_devices_suite(void)
 	tcase_add_test(t, iothreads_is_a_number);
 	tcase_add_test(t, a_device_has_a_name_that_no_other_has);
 	tcase_add_test(t, a_control_socket_has_a_path);
+	tcase_add_test(t, a_trace_has_a_file);
 	tcase_add_test(t, a_double_comma_is_one_of_the_value);
 	suite_add_tcase(s, t);
 	return s;

@@ -2,6 +2,7 @@
 /*
  * test_control.c - the control socket: protocol, commands, events, clients that behave and that do not.
  */
+#include "minivmm/trace.h"
 #include "tests/lib/fake_machine.h"
 #include "tests/unit/unit.h"
 #include "vmm/control.h"
@@ -212,6 +213,38 @@ START_TEST(a_device_is_moved_to_another_data_path)
 	close(fd);
 }
 
+START_TEST(a_trace_is_started_and_stopped)
+{
+	struct trace_result r = { "/t\xff", 5, 2, 0 };
+	int fd = come(), other = come();
+
+	expect(fd, "{\"execute\":\"x-minivmm-trace-stop\"}",
+	       "{\"class\": \"GenericError\", \"desc\": \"nothing is being traced\"}");
+	expect(fd, "{\"execute\":\"x-minivmm-trace-start\",\"arguments\":{\"filename\":\"/no/x\"}}",
+	       "{\"class\": \"GenericError\", \"desc\": \"/no/x: not there\"}");
+	expect(fd, "{\"execute\":\"x-minivmm-trace-start\"}", "\"GenericError\"");
+	ck_assert(!m.traces);
+	expect(fd, "{\"execute\":\"x-minivmm-trace-start\",\"arguments\":{\"filename\":\"/t\"}}",
+	       "{\"return\": {}}");
+	ck_assert(m.traces);
+	ck_assert_str_eq(m.trace, "/t");
+	expect(fd, "{\"execute\":\"x-minivmm-trace-stop\"}", "{\"return\": {}}");
+	ck_assert(!m.traces);
+
+	hear(other);
+	control_traced(c, &r);
+	ck_assert_ptr_nonnull(strstr(hear(other), "\"X_MINIVMM_TRACE\""));
+	ck_assert_ptr_nonnull(strstr(got, "\"filename\": \"/t?\""));
+	ck_assert_ptr_nonnull(strstr(got, "\"events\": 5"));
+	ck_assert_ptr_nonnull(strstr(got, "\"dropped\": 2"));
+	ck_assert_ptr_null(strstr(got, "error"));
+	r.err = -ENOSPC;
+	control_traced(c, &r);
+	ck_assert_ptr_nonnull(strstr(hear(fd), "\"error\": \"No space left on device\""));
+	close(fd);
+	close(other);
+}
+
 START_TEST(all_queries_are_answered)
 {
 	int fd = come();
@@ -228,7 +261,7 @@ START_TEST(all_queries_are_answered)
 		char text[128];
 
 		if ((strncmp(name, "query-", 6) != 0 && strncmp(name, "x-minivmm-", 10) != 0) ||
-		    strstr(name, "switch"))
+		    strstr(name, "switch") || strstr(name, "trace"))
 			continue;
 		snprintf(text, sizeof(text), "{\"execute\":\"%s\"%s}", name,
 			 strcmp(name, "query-stats") == 0 ? ",\"arguments\":{\"target\":\"vcpu\"}"
@@ -465,6 +498,7 @@ Suite *control_suite(void)
 	tcase_add_test(tc, what_is_no_request_is_refused_and_the_next_one_answered);
 	tcase_add_test(tc, commands_reach_the_machine);
 	tcase_add_test(tc, a_device_is_moved_to_another_data_path);
+	tcase_add_test(tc, a_trace_is_started_and_stopped);
 	tcase_add_test(tc, all_queries_are_answered);
 	tcase_add_test(tc, statistics_of_kvm_can_be_chosen);
 	tcase_add_test(tc, statistics_of_queues_name_who_counts);

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -371,6 +372,61 @@ START_TEST(a_call_runs_on_the_loops_thread)
 	probe_free(&p);
 }
 
+struct follow {
+	sem_t gone; /* the caller has gone on */
+	bool done, followed;
+	bool wanted;
+};
+
+static void *first(void *arg)
+{
+	struct follow *f = arg;
+
+	f->done = true;
+	return f->wanted ? f : NULL;
+}
+
+static void then(void *what)
+{
+	struct follow *f = what;
+
+	sem_wait(&f->gone);
+	f->followed = true;
+}
+
+static void see_followed(void *arg)
+{
+	struct follow *f = arg;
+
+	f->done = f->followed;
+}
+
+/* The caller goes on at once; who calls next finds all of it done. */
+START_TEST(what_follows_a_call_is_not_waited_for)
+{
+	struct follow f = { .wanted = true };
+
+	sem_init(&f.gone, 0, 0);
+	ck_assert_int_eq(loop_start(l, "unit"), 0);
+	loop_call_then(l, first, &f, then);
+	ck_assert(f.done);
+	f.done = false;
+	sem_post(&f.gone);
+	loop_call(l, see_followed, &f);
+	ck_assert(f.done);
+	f = (struct follow){ .gone = f.gone };
+	loop_call_then(l, first, &f, then); /* has nothing to follow */
+	loop_call(l, see_followed, &f);
+	ck_assert(!f.followed);
+	loop_stop(l);
+
+	/* In place of a loop that does not run. */
+	f.wanted = true;
+	sem_post(&f.gone);
+	loop_call_then(l, first, &f, then);
+	ck_assert(f.followed);
+}
+
 START_TEST(from_loop_start_on_a_call_runs_on_the_loops_thread)
 {
 	for (u32 i = 0; i < 100; i++) {
@@ -566,6 +622,7 @@ Suite *loop_suite(void)
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, a_call_to_a_loop_that_does_not_run_is_a_plain_call);
 	tcase_add_test(t, a_call_runs_on_the_loops_thread);
+	tcase_add_test(t, what_follows_a_call_is_not_waited_for);
 	tcase_add_test(t, from_loop_start_on_a_call_runs_on_the_loops_thread);
 	tcase_add_test(t, a_quit_before_the_start_is_not_missed);
 	tcase_add_test(t, a_call_from_within_a_call_runs_at_once);

@@ -9,6 +9,7 @@
 #include "tests/unit/stub_path.h"
 
 #include <errno.h>
+#include <linux/virtio_config.h>
 #include <linux/virtio_ring.h>
 #include <string.h>
 
@@ -143,6 +144,92 @@ START_TEST(it_rolls_back_when_the_next_path_dies)
 	check_served_by(NULL);
 	stub[0].lost_at_start = false;
 	ck_assert_int_eq(switch_to(d.v, &stub[0], NULL), 0);
+	check_served_by(&stub[0]);
+	vdrv_free(&d);
+}
+
+/* What can go wrong with the next path, one step of the switch after another. */
+static const struct fault {
+	int prepare_err, start_err;
+	u32 fail_at; /* the queue that can't start */
+	bool dead, lost_at_start;
+	u64 cannot;
+	int err; /* what comes of it */
+} faults[] = {
+	{ .cannot = VIRTIO_FEATURE(VIRTIO_F_VERSION_1), .err = -EOPNOTSUPP },
+	{ .prepare_err = -EIO, .err = -EIO },
+	{ .dead = true, .err = -EIO },
+	{ .start_err = -ENOMEM, .fail_at = 0, .err = -ENOMEM },
+	{ .start_err = -EIO, .fail_at = ECHO_QUEUES - 1, .err = -EIO },
+	{ .lost_at_start = true, .err = -EIO },
+};
+
+static void inject(struct stub_path *to, const struct fault *f)
+{
+	stub_path_init(to);
+	to->prepare_err = f->prepare_err;
+	to->start_err = f->start_err;
+	to->fail_at = f->fail_at;
+	to->dead = f->dead;
+	to->lost_at_start = f->lost_at_start;
+	to->cannot = f->cannot;
+}
+
+/* A request in each queue that nobody has looked at yet when the switch fails is answered, once. */
+START_TEST(a_request_survives_a_fault_at_every_step)
+{
+	struct ring_buf buf[ECHO_QUEUES][2];
+	u32 written, n = 0;
+
+	begin(_i);
+	for (u32 k = 0; k < 2 * ARRAY_SIZE(faults); k++) {
+		const struct fault *f = &faults[k / 2];
+		struct stub_path *from = k % 2 ? &stub[1] : NULL;
+
+		if (from) {
+			stub_path_init(from);
+			ck_assert_int_eq(switch_to(d.v, from, NULL), 0);
+		}
+		for (u32 q = 0; q < ECHO_QUEUES; q++) {
+			for (u32 i = 0; i < 2; i++)
+				buf[q][i] = (struct ring_buf){ vdrv_alloc(&d, 8), 8 };
+			memcpy(vdrv_ptr(&d, buf[q][0].gpa, 8), &(u64){ ++n }, 8);
+			vdrv_submit(&d, q, buf[q], 1, 1);
+		}
+		inject(&stub[0], f);
+		ck_assert_int_eq(switch_to(d.v, &stub[0], from), f->err);
+		for (u32 q = 0; q < ECHO_QUEUES; q++) {
+			vdrv_wait(&d, q, &written);
+			ck_assert_uint_eq(written, 8);
+			ck_assert_mem_eq(vdrv_ptr(&d, buf[q][1].gpa, 8),
+					 vdrv_ptr(&d, buf[q][0].gpa, 8), 8);
+			if (q == 0 || d.bus == VDRV_PCI_MSIX) /* or they share a wire */
+				vdrv_wait_called(&d, q);
+			echo_expect_no_answer(&d, q);
+		}
+		check_served_by(from);
+		if (from)
+			ck_assert_int_eq(switch_to(d.v, NULL, from), 0);
+		fake_vm_total(&d.rig->r.vm);
+	}
+	vdrv_free(&d);
+}
+
+/* The roll-back is a start, too. */
+START_TEST(a_roll_back_that_fails_is_told_of)
+{
+	begin(_i);
+	ck_assert_int_eq(switch_to(d.v, &stub[0], NULL), 0);
+	stub[0].start_err = -EIO;
+	stub[0].fail_at = 1;
+	stub[1].start_err = -ENOMEM;
+	ck_assert_int_eq(switch_to(d.v, &stub[1], &stub[0]), -ENOMEM);
+	ck_assert_uint_eq(stub[1].running, 0);
+	vdrv_wait_config_called(&d);
+	ck_assert_uint_eq(vdrv_status(&d), STATUS_RUNNING | NEEDS_RESET);
+	expect_said("queue 1: ");
+	stub[0].start_err = 0;
+	vdrv_start(&d, ~0ULL);
 	check_served_by(&stub[0]);
 	vdrv_free(&d);
 }
@@ -311,6 +398,8 @@ Suite *switch_suite(void)
 	tcase_add_loop_test(t, it_rolls_back_when_something_is_in_flight, 0, MODES);
 	tcase_add_loop_test(t, what_cannot_be_prepared_is_not_begun, 0, MODES);
 	tcase_add_loop_test(t, it_rolls_back_when_the_next_path_dies, 0, MODES);
+	tcase_add_loop_test(t, a_request_survives_a_fault_at_every_step, 0, MODES);
+	tcase_add_loop_test(t, a_roll_back_that_fails_is_told_of, 0, MODES);
 	tcase_add_loop_test(t, an_old_path_that_has_died_is_told_of, 0, MODES);
 	tcase_add_loop_test(t, a_path_that_lacks_a_feature_is_refused, 0, MODES);
 	tcase_add_loop_test(t, before_the_features_are_settled_all_that_is_offered_counts, 0,

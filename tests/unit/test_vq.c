@@ -217,7 +217,7 @@ static void take_over(void)
 {
 	struct vq_pos pos = vq_stop(&v.q);
 
-	memset(&v.q, 0xff, sizeof(v.q));
+	memset(&v.q, 0xff, offsetof(struct vq, stats)); /* what counts goes on */
 	ck_assert_int_eq(vq_start(&v.q, &v.mem, &v.ring.cfg, pos, v.callfd), 0);
 }
 
