@@ -24,12 +24,15 @@
  * ops chains took T ns in all (the first eighth of the time does not count), with K kicks and C interrupts;
  * half of them took no longer than p50, and so on. A row that stops ends with `failed=1`.
  *
- * Words of the command line: a row's name, poll, irq (several; none: those that any peer can do), depth=N,
- * ms=N a row (300; at most 1000), and those of virtio.h.
+ * Words of the command line: a row's name, poll, irq, depth=1, depth=16, depth=64 (several; none of a kind: all
+ * that any peer can do),
+ * ms=N a row (300; at most 1000), step (before each row, and at the end, say "ringbench next" and wait
+ * for a key), and those of virtio.h.
  */
 #include "user.h"
 #include "virtio.h"
 
+#include <linux/serial_reg.h>
 #include <linux/virtio_blk.h>
 
 #define QUEUE_SIZE     256
@@ -83,10 +86,13 @@ struct row {
 	u64 ops, spent;
 	u32 kicks, calls;
 	bool failed;
+	u32 answers; /* since the start, of net-rtt */
+	bool draining;
 };
 
 enum { COUNT_TAKE, COUNT_OTHER, COUNT_ALARM }; /* user_counter[] */
 #define VECTOR_ALARM 0xe8
+#define VECTOR_LOOK  0xe9
 
 static struct virtio net, blk;
 static struct virtq rx, tx, requests;
@@ -296,7 +302,6 @@ static bool is_answer(const struct slot *s)
 /* Two queues: answers come in the order of the questions. */
 static u32 turn_two(struct row *r)
 {
-	static u32 next;
 	struct slot *s, *asked;
 	u32 len, n = 0;
 
@@ -308,10 +313,12 @@ static u32 turn_two(struct row *r)
 			continue;
 		while (virtq_take(&tx, &len))
 			;
-		asked = &slot[next++ % r->depth];
+		asked = &slot[r->answers++ % r->depth];
+		n++;
+		if (r->draining)
+			continue;
 		count(r, rdtsc() - asked->since);
 		give(r, asked);
-		n++;
 	}
 	virtq_kick(&rx);
 	virtq_kick(&tx);
@@ -351,9 +358,31 @@ static void run(void *arg)
 	r->spent = now - start;
 	r->kicks = tx.kicks + rx.kicks + requests.kicks - kicks;
 	r->calls = user_counter[COUNT_TAKE] - calls;
+	/* What is on its way would come back in the next row, even behind a reset. */
+	r->draining = true;
+	for (u32 left = r->give == r->take ? 0 : r->depth; left && wait(r);)
+		left -= turn_two(r);
 }
 
 /* ---- rows ---- */
+
+static void nothing(u32 vector)
+{
+	(void)vector;
+}
+
+/* Says `what`. Asleep but for a look every few milliseconds, so that the waiting costs nothing that is counted. */
+static void wait_for_key(const char *what)
+{
+	printf("ringbench %s\n", what);
+	irq_handle(VECTOR_LOOK, nothing);
+	while (!(inb(UART_PORT + UART_LSR) & UART_LSR_DR)) {
+		apic_alarm(VECTOR_LOOK, 5);
+		irq_wait();
+	}
+	while (inb(UART_PORT + UART_LSR) & UART_LSR_DR)
+		inb(UART_PORT + UART_RX);
+}
 
 static bool setup_queue(struct virtq *q, struct virtio *v, u32 index, bool takes)
 {
@@ -387,7 +416,8 @@ static bool setup(struct row *r)
 static void measure(struct row *r, u32 ms)
 {
 	r->ops = r->kicks = r->calls = 0;
-	r->failed = false;
+	r->failed = r->draining = false;
+	r->answers = 0;
 	r->ticks = to_ticks(ms * 1000000ULL);
 	r->warm_ticks = r->ticks / 8;
 	memset(histogram, 0, sizeof(histogram));
@@ -436,10 +466,13 @@ static bool wanted(const struct hvm_start_info *info, const char *word, bool nam
 void guest_main(const struct hvm_start_info *info)
 {
 	static const u32 depths[] = { 1, 16, DEPTH_MAX };
+	static const char *const depth_words[] = { "depth=1", "depth=16", "depth=64" };
 	bool has_net = virtio_find(&net, info, VIRTIO_ID_NET, 0);
 	bool has_blk = virtio_find(&blk, info, VIRTIO_ID_BLOCK, 0);
-	u32 ms = cmdline_number(info, "ms", 300), only = cmdline_number(info, "depth", 0);
-	bool modes = cmdline_has(info, "poll") || cmdline_has(info, "irq"), named = false;
+	u32 ms = cmdline_number(info, "ms", 300);
+	bool step = cmdline_has(info, "step");
+	bool modes = cmdline_has(info, "poll") || cmdline_has(info, "irq");
+	bool some_depths = cmdline_number(info, "depth", 0), named = false;
 
 	ms = ms > MS_MAX ? MS_MAX : ms;
 	wrmsr(MSR_KVM_SYSTEM_TIME_NEW, (u64)&clock | 1);
@@ -463,11 +496,16 @@ void guest_main(const struct hvm_start_info *info)
 		for (u32 k = 0; k < 2 * ARRAY_SIZE(depths); k++) {
 			r->depth = depths[k % ARRAY_SIZE(depths)];
 			r->poll = k < ARRAY_SIZE(depths);
-			if ((!only || only == r->depth) &&
-			    wanted(info, r->poll ? "poll" : "irq", modes, true))
+			if (wanted(info, depth_words[k % ARRAY_SIZE(depths)], some_depths, true) &&
+			    wanted(info, r->poll ? "poll" : "irq", modes, true)) {
+				if (step)
+					wait_for_key("next");
 				measure(r, ms);
+			}
 		}
 		virtio_print(r->dev, r->name);
 	}
+	if (step)
+		wait_for_key("last");
 	printf("ringbench done\n");
 }
