@@ -31,7 +31,7 @@ def range($low; $high): if $low == null then "" else "\($low | number) to \($hig
 
 def ratio:
   if . == null then ""
-  elif .pairs < 6 then "\(.ratio | number), not significant (\(.pairs) runs)"
+  elif .pairs < 6 then "\(.ratio | number), not significant (\(.pairs) round\(if .pairs == 1 then "" else "s" end))"
   else "\(.ratio | number) [\(.low | number) to \(.high | number)]"
        + (if .significant then "" else ", not significant" end) end;
 
@@ -49,7 +49,7 @@ def figures($rows; $device):
 def costs($rows; $device):
   ["exits", "io", "mmio", "halt", "hostirq", "fault", "kicks", "interrupts", "switches", "batch", "guest", "user",
    "sys", "vhost", "daemon", "p50", "p99", "p999"] as $columns
-  | [["row", "candidate", "exits", "of them ports", "to the VMM's memory", "halt", "host interrupt", "page fault", "kicks",
+  | [["row", "candidate", "exits", "of them ports", "memory", "halt", "host interrupt", "page fault", "kicks",
       "interrupts", "context switches", "batch", "guest us", "VMM user us", "VMM system us", "vhost us",
       "daemon us", "p50 us", "p99 us", "p99.9 us"]]
   + [$rows[] | select(.device == $device) | . as $r | .candidates[] | . as $c
