@@ -2,7 +2,7 @@
 /*
  * stats.c - the table at the end of a benchmark.
  *
- *	stats BASE UNIT < FILE		a table
+ *	stats BASE UNIT < FILE		a table; n.s.: not significant
  *	stats --json < FILE		all that there is, each candidate beside each
  *
  * FILE has a heading and then a line a run, "round,candidate,time,value,...". Prints for each
@@ -171,6 +171,22 @@ static void read_run(struct table *t, char *line)
 		t->nrounds = round + 1;
 }
 
+static int pairs(const struct table *t, const double *a, const double *b)
+{
+	int n = 0;
+
+	for (int i = 0; i < t->nrounds; i++)
+		n += !isnan(a[i]) && !isnan(b[i]);
+	return n;
+}
+
+/* The head of this file says when. `low`, `high`: the ratio's interval. */
+static bool significant(const struct table *t, const struct candidate *c,
+			const struct candidate *base, double low, double high)
+{
+	return pairs(t, c->value[0], base->value[0]) >= ROUNDS_MIN && (low > 1 || high < 1);
+}
+
 static void print_row(const struct table *t, const struct candidate *c,
 		      const struct candidate *base)
 {
@@ -181,24 +197,16 @@ static void print_row(const struct table *t, const struct candidate *c,
 	printf("%-16s %5d %9.2f %9.2f %9.2f", c->name, n, quantile(sorted, n, 0.5),
 	       quantile(sorted, n, 0.1), quantile(sorted, n, 0.9));
 	if (c == base) {
-		printf("   1.00                ");
+		printf("   1.00                     ");
 	} else {
 		interval(t, c->value[0], base->value[0], &low, &high);
-		printf("  %5.2f [%.2f to %.2f]",
-		       median(t, c->value[0], NULL) / median(t, base->value[0], NULL), low, high);
+		printf("  %5.2f [%.2f to %.2f] %-4s",
+		       median(t, c->value[0], NULL) / median(t, base->value[0], NULL), low, high,
+		       significant(t, c, base, low, high) ? "" : "n.s.");
 	}
 	for (int i = 1; i < t->ncolumns; i++)
 		printf(" %*.0f", (int)strlen(t->column[i]), median(t, c->value[i], NULL));
 	printf("\n");
-}
-
-static int pairs(const struct table *t, const double *a, const double *b)
-{
-	int n = 0;
-
-	for (int i = 0; i < t->nrounds; i++)
-		n += !isnan(a[i]) && !isnan(b[i]);
-	return n;
 }
 
 static void json_number(const char *before, const char *name, double v)
@@ -213,14 +221,13 @@ static void json_ratio(const struct table *t, const struct candidate *c,
 		       const struct candidate *base)
 {
 	double low, high;
-	int n = pairs(t, c->value[0], base->value[0]);
 
 	interval(t, c->value[0], base->value[0], &low, &high);
-	printf("\"%s\":{\"pairs\":%d", base->name, n);
+	printf("\"%s\":{\"pairs\":%d", base->name, pairs(t, c->value[0], base->value[0]));
 	json_number(",", "ratio", median(t, c->value[0], NULL) / median(t, base->value[0], NULL));
 	json_number(",", "low", low);
 	json_number(",", "high", high);
-	printf(",\"significant\":%s}", n >= ROUNDS_MIN && (low > 1 || high < 1) ? "true" : "false");
+	printf(",\"significant\":%s}", significant(t, c, base, low, high) ? "true" : "false");
 }
 
 /* [{"candidate":, "runs":, "median":, "p10":, "p90":, "low":, "high":, "ratio":{OTHER:{...}}, "also":{COLUMN:}}] */
@@ -276,7 +283,7 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	base = find(&t, argv[1]);
-	printf("%-16s %5s %9s %9s %9s  %s [95%% interval]", "", "runs", argv[2], "10%", "90%",
+	printf("%-16s %5s %9s %9s %9s  %s [95%% interval]     ", "", "runs", argv[2], "10%", "90%",
 	       "ratio");
 	for (int i = 1; i < t.ncolumns; i++)
 		printf(" %s", t.column[i]);
