@@ -27,7 +27,7 @@ OBJS := $(SRCS:%.c=$(BUILD)/%.o)
 # All of it but main(), for the unit tests and fuzz targets.
 LIB  := $(filter-out $(BUILD)/vmm/main.o,$(OBJS))
 
-.PHONY: all help deps demo test unit fuzz bench-startup bench-boot bench-ring initramfs install \
+.PHONY: all help deps demo test unit fuzz bench bench-startup bench-boot bench-ring initramfs install \
         clean format format-check
 all: $(BIN) initramfs
 
@@ -39,8 +39,8 @@ help:
 	@echo 'make unit           the unit tests alone'
 	@echo 'make fuzz           run the fuzz targets, FUZZ_TIME=60 seconds each'
 	@echo 'make bench-startup  time from exec to the first KVM_RUN, and memory, beside QEMU'
-	@echo 'make bench-blk      disks in the lab host, beside QEMU'
-	@echo 'make bench-net      a tap in the lab host, beside QEMU'
+	@echo 'make bench          all data paths beside QEMU, with a report (BENCH=--quick: in 5 minutes);'
+	@echo '                    bench-net, bench-blk: only those'
 	@echo 'make bench-vhost-user  the device daemon beside DPDK'
 	@echo 'make bench-boot     time to init in the lab host, beside QEMU'
 	@echo 'make bench-switch   how long nobody serves a device that is moved to another data path'

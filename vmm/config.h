@@ -54,7 +54,7 @@ struct console_config {
 };
 
 /* What a network device is connected to. */
-enum net_peer { NET_TAP, NET_FD, NET_USER, NET_SOCKET, NET_BACK_END };
+enum net_peer { NET_TAP, NET_FD, NET_USER, NET_SOCKET, NET_NULL, NET_ECHO, NET_BACK_END };
 
 struct net_config {
 	enum net_peer peer;
@@ -65,6 +65,7 @@ struct net_config {
 	u32 switches;	 /* a bit for each that it may have while it runs; 0: only that one */
 	bool server;	 /* socket, back end */
 	bool restricted; /* user */
+	bool source;	 /* null: it always has a frame */
 	struct subopt_list hostfwd; /* user */
 	const char *back_end;	    /* as `socket=`; then it is `target` */
 	const char *pcap;	    /* NULL: none */

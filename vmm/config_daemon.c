@@ -39,12 +39,14 @@ static const char help_text[] =
 	"  --fd N                serve the front end at the other end of this open socket "
 	"instead,\n"
 	"                        and end when it leaves\n"
-	"  --peer tap=NAME|fd=N[:N]...|user|socket=PATH|null[,SETTING]...\n"
+	"  --peer tap=NAME|fd=N[:N]...|user|socket=PATH|null|echo\n"
+	"       [,SETTING]...\n"
 	"                        what the network device is connected to: a tap, which is made if\n"
 	"                        it does not exist; an open one, a descriptor for each pair of\n"
 	"                        queues; user-mode networking, which needs no privileges; a UNIX\n"
 	"                        socket with another minivmm, QEMU or passt at its other end;\n"
-	"                        nobody, who takes everything, for benchmarks.\n"
+	"                        nobody, who takes everything, or who sends back what\n"
+	"                        it gets (echo), for benchmarks.\n"
 	"                        Settings: mtu=N; user: hostfwd=tcp|udp:[HOSTADDR]:PORT-\n"
 	"                        [GUESTADDR]:PORT (several times), restrict=on|off (nothing but\n"
 	"                        that); socket: server=on|off (listen at PATH); null:\n"
@@ -57,7 +59,8 @@ static const char help_text[] =
 	"                        cache=writeback|writethrough, discard=on|off (default on),\n"
 	"                        serial=ID\n"
 	"  --queues N            queues of the disk (1 to 63), or pairs of queues of the network\n"
-	"                        device (1 to 8, of a tap or null); default 1. Each is served by "
+	"                        device (1 to 8, of a tap, null or echo); default 1. Each is "
+	"served by "
 	"a\n"
 	"                        thread of its own, as long as there are processors\n"
 	"  --packed on|off       offer the packed ring format, too (default on)\n"
@@ -188,6 +191,8 @@ static int parse_peer_word(struct daemon_config *cfg, const char *word)
 		cfg->peer = DAEMON_USER;
 	} else if (strcmp(word, "null") == 0) {
 		cfg->peer = DAEMON_NULL;
+	} else if (strcmp(word, "echo") == 0) {
+		cfg->peer = DAEMON_ECHO;
 	} else if (strncmp(word, "tap=", 4) == 0 && word[4]) {
 		cfg->peer = DAEMON_TAP;
 		cfg->target = word + 4;
@@ -198,7 +203,7 @@ static int parse_peer_word(struct daemon_config *cfg, const char *word)
 		cfg->peer = DAEMON_FD;
 		return parse_fds("peer", word, cfg->peer_fd, &cfg->npeer_fds, PEER_PAIRS_MAX);
 	} else {
-		log_err("--peer %s: give tap=NAME, fd=N, user, socket=PATH or null", word);
+		log_err("--peer %s: give tap=NAME, fd=N, user, socket=PATH, null or echo", word);
 		return -EINVAL;
 	}
 	return 0;
@@ -426,8 +431,8 @@ static int check(const struct daemon_config *cfg, const bool seen[OPT_COUNT])
 		problem =
 			"give --socket PATH, at which front ends connect (or --fd N, but not both)";
 	else if (net && !seen[OPT_PEER])
-		problem = "a network device needs a --peer: tap=NAME, fd=N, user, socket=PATH or "
-			  "null";
+		problem = "a network device needs a --peer: tap=NAME, fd=N, user, socket=PATH, "
+			  "null or echo";
 	else if (!net && !seen[OPT_FILE])
 		problem = "a disk needs a --file IMAGE";
 	else if (net && seen[OPT_FILE])
@@ -437,8 +442,9 @@ static int check(const struct daemon_config *cfg, const bool seen[OPT_COUNT])
 	else if (net && cfg->peer == DAEMON_FD && cfg->queues != cfg->npeer_fds)
 		problem = "--peer fd=N[:N]...: give as many descriptors as --queues has pairs";
 	else if (net && cfg->queues > 1 && cfg->peer != DAEMON_TAP && cfg->peer != DAEMON_FD &&
-		 cfg->peer != DAEMON_NULL)
-		problem = "--queues: only a tap=NAME, fd=N:N and null have several pairs of queues";
+		 cfg->peer != DAEMON_NULL && cfg->peer != DAEMON_ECHO)
+		problem = "--queues: only a tap=NAME, fd=N:N, null and echo have several pairs of "
+			  "queues";
 	if (!problem)
 		return 0;
 	log_err("%s", problem);

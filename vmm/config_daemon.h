@@ -12,7 +12,14 @@
 
 #define DAEMON_CPUS 64 /* as many as there may be threads */
 
-enum daemon_peer { DAEMON_TAP, DAEMON_FD, DAEMON_USER, DAEMON_SOCKET, DAEMON_NULL };
+enum daemon_peer {
+	DAEMON_TAP,
+	DAEMON_FD,
+	DAEMON_USER,
+	DAEMON_SOCKET,
+	DAEMON_NULL,
+	DAEMON_ECHO,
+};
 
 struct daemon_config {
 	enum device_kind kind; /* DEVICE_NET or DEVICE_DISK */

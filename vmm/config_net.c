@@ -41,6 +41,7 @@ static const struct subopt net_subopts[] = {
 	{ .name = "hostfwd", .type = SUBOPT_LIST, TO(net.hostfwd) },
 	SWITCH("restrict", net.restricted),
 	SWITCH("server", net.server),
+	SWITCH("source", net.source),
 	VIRTIO_SUBOPTS,
 	{ .name = NULL },
 };
@@ -54,6 +55,10 @@ static int parse_peer(const char *word, struct net_config *net)
 
 	if (strcmp(word, "user") == 0) {
 		net->peer = NET_USER;
+	} else if (strcmp(word, "null") == 0) {
+		net->peer = NET_NULL;
+	} else if (strcmp(word, "echo") == 0) {
+		net->peer = NET_ECHO;
 	} else if (strcmp(word, "datapath=vhost-user") == 0) {
 		net->peer = NET_BACK_END;
 		net->datapath = NET_VHOST_USER;
@@ -72,7 +77,8 @@ static int parse_peer(const char *word, struct net_config *net)
 		}
 		net->fd = n;
 	} else {
-		log_err("--net %s: give tap=NAME, fd=N, user, socket=PATH or datapath=vhost-user",
+		log_err("--net %s: give tap=NAME, fd=N, user, socket=PATH, null, echo or "
+			"datapath=vhost-user",
 			word);
 		return -EINVAL;
 	}
@@ -251,6 +257,10 @@ static int check_peer(const struct device_config *d)
 		log_err("--net: hostfwd= and restrict= are for user");
 		return -EINVAL;
 	}
+	if (net->source && net->peer != NET_NULL) {
+		log_err("--net: source=on is for null");
+		return -EINVAL;
+	}
 	if (net->peer == NET_USER && net->mtu > USER_MTU_MAX) {
 		log_err("--net: mtu=%u: with user it is at most %d", net->mtu, USER_MTU_MAX);
 		return -EINVAL;
@@ -297,6 +307,11 @@ static int check_datapath(const struct device_config *d, u32 datapath)
 
 	if (datapath == NET_INPROC)
 		return 0;
+	if (datapath == NET_VHOST_USER && (net->peer == NET_NULL || net->peer == NET_ECHO)) {
+		log_err("--net: null and echo are for datapath=inproc; for another process start "
+			"minivmm device net --peer null, and give datapath=vhost-user,socket=PATH");
+		return -EINVAL;
+	}
 	if (datapath == NET_VHOST_NET && net->peer != NET_TAP && net->peer != NET_FD) {
 		log_err("--net: datapath=vhost-net is for tap=NAME or fd=N; with user and "
 			"socket=PATH "

@@ -271,6 +271,9 @@ static int open_peer(struct daemon *d, struct peer **p)
 	case DAEMON_NULL:
 		err = peer_null_open(p, cfg->queues, cfg->source);
 		break;
+	case DAEMON_ECHO:
+		err = peer_echo_open(p, cfg->queues);
+		break;
 	}
 	if (err)
 		log_err("--peer: %s", strerror(-err));

@@ -2,7 +2,7 @@
 /*
  * machine_net.c - a network device: what it is connected to, what stands in between, the device.
  *
- *	virtio-net ── [pcap] ── [rate] ── tap, user, socket
+ *	virtio-net ── [pcap] ── [rate] ── tap, user, socket, null, echo
  *	    ├──────── vhost-net ─────────── tap
  *	    └──────── vhost-user ────────── what the back end has: a socket's, or a child (machine_child.c)
  *
@@ -56,6 +56,10 @@ static int open_peer(struct machine *m, const struct net_config *cfg, u32 npairs
 		return peer_user_open(p, &user);
 	case NET_SOCKET:
 		return peer_socket_open(p, &socket);
+	case NET_NULL:
+		return peer_null_open(p, npairs, cfg->source);
+	case NET_ECHO:
+		return peer_echo_open(p, npairs);
 	case NET_BACK_END: /* see connect_net() */
 		break;
 	}

@@ -38,6 +38,9 @@ void guest_main(const struct hvm_start_info *info);
 /* Is `word` one of the words of the kernel command line? */
 bool cmdline_has(const struct hvm_start_info *info, const char *word);
 
+/* The decimal N of its word `name`=N, or `otherwise`. */
+u32 cmdline_number(const struct hvm_start_info *info, const char *name, u32 otherwise);
+
 /* ---- console.c: COM1, polled ---- */
 
 #define UART_PORT 0x3f8

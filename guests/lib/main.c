@@ -30,3 +30,24 @@ bool cmdline_has(const struct hvm_start_info *info, const char *word)
 	}
 	return false;
 }
+
+u32 cmdline_number(const struct hvm_start_info *info, const char *name, u32 otherwise)
+{
+	const char *s = (const char *)info->cmdline_paddr;
+	size_t len = strlen(name);
+
+	while (s && *s) {
+		if (memcmp(s, name, len) == 0 && s[len] == '=') {
+			u32 n = 0;
+
+			for (s += len + 1; *s >= '0' && *s <= '9'; s++)
+				n = n * 10 + (*s - '0');
+			return n;
+		}
+		while (*s && *s != ' ')
+			s++;
+		while (*s == ' ')
+			s++;
+	}
+	return otherwise;
+}

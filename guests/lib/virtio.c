@@ -97,7 +97,7 @@ bool virtio_find(struct virtio *v, const struct hvm_start_info *info, u32 id, u3
 	for (u32 t = 0; t < ARRAY_SIZE(transports); t++) {
 		int found;
 
-		*v = (struct virtio){ .transport = transports[t] };
+		*v = (struct virtio){ .transport = transports[t], .queue_size = VIRTQ_SIZE };
 		v->no_msix = cmdline_has(info, "intx");
 		if (cmdline_has(info, "split"))
 			v->refuse |= VIRTIO_BIT(VIRTIO_F_RING_PACKED);
@@ -180,12 +180,14 @@ bool virtq_setup(struct virtq *q, struct virtio *v, u32 index)
 
 	if (max == 0 || index >= VIRTIO_QUEUES)
 		return false;
-	memset(q, 0, sizeof(*q));
+	memset(q, 0, offsetof(struct virtq, indirect));
 	q->dev = v;
 	q->index = index;
 	q->max = max;
-	q->size = max < VIRTQ_SIZE ? max : VIRTQ_SIZE;
+	q->size = max < v->queue_size ? max : v->queue_size;
 	q->free = q->size;
+	for (u32 i = 0; i < q->size; i++)
+		q->next_free[i] = i + 1;
 	q->format = virtio_has(v, VIRTIO_F_RING_PACKED) ? &virtq_packed : &virtq_split;
 	q->event_idx = virtio_has(v, VIRTIO_RING_F_EVENT_IDX);
 	q->format->init(q);

@@ -39,7 +39,8 @@
 #include <linux/virtio_ids.h>
 #include <linux/virtio_ring.h>
 
-#define VIRTQ_SIZE	  16 /* descriptors at most; small, so that rings wrap early */
+#define VIRTQ_SIZE	  16 /* descriptors, unless virtio.queue_size says more: rings wrap early */
+#define VIRTQ_MAX	  256
 #define VIRTQ_CHAIN_MAX	  4  /* buffers in a chain */
 #define VIRTIO_QUEUES	  15 /* of a device, that we can use */
 
@@ -83,6 +84,7 @@ struct virtio {
 	u64 refuse;   /* features that the command line does without */
 	u64 features; /* negotiated */
 	bool no_msix;
+	u32 queue_size; /* of queues set up from now on: at most so many descriptors */
 
 	u64 regs;   /* the common configuration (PCI), all registers (MMIO) */
 	u64 config; /* the configuration space of the device; any access width */
@@ -154,10 +156,9 @@ extern const struct virtq_format virtq_split, virtq_packed;
 struct virtq {
 	/* The three areas of a ring (2.6), as large as either format needs them; virtio_split.c and
 	 * virtio_packed.c say what is in them. */
-	u8 desc[16 * VIRTQ_SIZE] __attribute__((aligned(16)));
-	u8 driver[2 * VIRTQ_SIZE + 8] __attribute__((aligned(4)));
-	u8 device[8 * VIRTQ_SIZE + 8] __attribute__((aligned(4)));
-	u8 indirect[VIRTQ_SIZE][16 * VIRTQ_CHAIN_MAX] __attribute__((aligned(16)));
+	u8 desc[16 * VIRTQ_MAX] __attribute__((aligned(16)));
+	u8 driver[2 * VIRTQ_MAX + 8] __attribute__((aligned(4)));
+	u8 device[8 * VIRTQ_MAX + 8] __attribute__((aligned(4)));
 
 	struct virtio *dev;
 	const struct virtq_format *format;
@@ -166,18 +167,35 @@ struct virtq {
 	bool use_indirect; /* put chains into tables of their own (2.7.5.3); may be changed */
 	u64 doorbell;	   /* PCI */
 
-	u16 avail, used;       /* the next place to add at, to take from, as the format counts */
-	u16 kicked;	       /* where `avail` was at the last kick */
-	u16 free;	       /* descriptors */
-	bool busy[VIRTQ_SIZE]; /* split: descriptors; packed: ids */
+	u16 avail, used; /* the next place to add at, to take from, as the format counts */
+	u16 kicked;	 /* where `avail` was at the last kick */
+	u16 free;	 /* descriptors */
+	u16 first_free;	 /* split: descriptors; packed: ids */
+	u16 next_free[VIRTQ_MAX];
 
 	/* By chain id. */
-	void *token[VIRTQ_SIZE]; /* NULL: no such chain */
-	u16 ndesc[VIRTQ_SIZE];
+	void *token[VIRTQ_MAX]; /* NULL: no such chain */
+	u16 ndesc[VIRTQ_MAX];
 
 	u32 kicks;	    /* so far */
 	volatile u32 calls; /* interrupts so far */
+
+	u8 indirect[VIRTQ_MAX][16 * VIRTQ_CHAIN_MAX] __attribute__((aligned(16)));
 };
+
+static inline u16 virtq_take_free(struct virtq *q)
+{
+	u16 i = q->first_free;
+
+	q->first_free = q->next_free[i];
+	return i;
+}
+
+static inline void virtq_give_free(struct virtq *q, u16 i)
+{
+	q->next_free[i] = q->first_free;
+	q->first_free = i;
+}
 
 /* Give the device its queue `index`. Between virtio_negotiate() and virtio_ready(), or after
  * virtq_reset(). */

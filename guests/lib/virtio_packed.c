@@ -57,16 +57,6 @@ static void packed_init(struct virtq *q)
 	q->avail = q->used = q->kicked = WRAP;
 }
 
-static u16 take_id(struct virtq *q)
-{
-	u16 id = 0;
-
-	while (q->busy[id])
-		id++;
-	q->busy[id] = true;
-	return id;
-}
-
 static void fill(struct vring_packed_desc *d, const struct virtq_buf *buf, u16 id)
 {
 	d->addr = (u64)buf->data;
@@ -127,7 +117,7 @@ static void add_indirect(struct virtq *q, const struct virtq_buf *buf, u32 nout,
 
 static void packed_add(struct virtq *q, const struct virtq_buf *buf, u32 nout, u32 nin, void *token)
 {
-	u16 id = take_id(q);
+	u16 id = virtq_take_free(q);
 
 	q->token[id] = token;
 	if (q->use_indirect)
@@ -180,7 +170,7 @@ static u32 packed_take(struct virtq *q, u32 *len)
 	*len = d->len;
 	if (id >= q->size || !q->token[id])
 		return id; /* the caller complains */
-	q->busy[id] = false;
+	virtq_give_free(q, id);
 	q->free += q->ndesc[id];
 	q->used = advance(q, q->used, q->ndesc[id]);
 	return id;

@@ -53,13 +53,8 @@ static void split_init(struct virtq *q)
 
 static u16 take_free(struct virtq *q)
 {
-	u16 i = 0;
-
-	while (q->busy[i])
-		i++;
-	q->busy[i] = true;
 	q->free--;
-	return i;
+	return virtq_take_free(q);
 }
 
 static void fill(struct vring_desc *d, const struct virtq_buf *buf, bool write, bool last, u16 next)
@@ -110,7 +105,7 @@ static void split_add(struct virtq *q, const struct virtq_buf *buf, u32 nout, u3
 
 	head = q->use_indirect ? add_indirect(q, buf, nout, n) : add_direct(q, buf, nout, n);
 	q->token[head] = token;
-	avail(q)->ring[q->avail % q->size] = head;
+	avail(q)->ring[q->avail & (q->size - 1)] = head; /* 2.7: a power of two */
 	q->avail++;
 	/* 2.7.13.3: the chain first, then the index. Pairs with the device's acquire load of it. */
 	__atomic_store_n(&avail(q)->idx, q->avail, __ATOMIC_RELEASE);
@@ -140,7 +135,7 @@ static bool split_has_used(struct virtq *q)
 
 static u32 split_take(struct virtq *q, u32 *len)
 {
-	const vring_used_elem_t *e = &used(q)->ring[q->used % q->size];
+	const vring_used_elem_t *e = &used(q)->ring[q->used & (q->size - 1)];
 	u32 head = e->id, at = head;
 
 	*len = e->len;
@@ -148,9 +143,11 @@ static u32 split_take(struct virtq *q, u32 *len)
 	if (head >= q->size || !q->token[head])
 		return head; /* the caller complains */
 	for (u32 i = 0; i < q->ndesc[head]; i++) {
-		q->busy[at] = false;
+		u16 next = descs(q)[at].next;
+
+		virtq_give_free(q, at);
 		q->free++;
-		at = descs(q)[at].next;
+		at = next;
 	}
 	return head;
 }

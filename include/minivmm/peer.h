@@ -2,8 +2,8 @@
 /*
  * peer.h - the other end of a network device: where its frames go to and come from.
  *
- *	guest driver ── virtqueues ── virtio-net ── [pcap] ── [rate] ── tap, user, socket, null
- *	                              devices/virtio/net.c    └──── devices/net/ ────┘
+ *	guest driver ── virtqueues ── virtio-net ── [pcap] ── [rate] ── tap, user, socket, null, echo
+ *	                              devices/virtio/net.c    └─────── devices/net/ ───────┘
  *
  * A peer has one or more queue pairs. What moves is a frame: a struct virtio_net_hdr_v1 (VIRTIO 1.2,
  * 5.1.6; PEER_HDR_LEN bytes, little-endian) and then the Ethernet frame without its FCS. A peer that
@@ -213,6 +213,9 @@ int peer_socket_open(struct peer **out, const struct peer_socket_options *o);
 /* Nobody: takes all that is sent, and never has a frame or, as a source, always one of 60 bytes. For
  * benchmarks. */
 int peer_null_open(struct peer **out, u32 npairs, bool source);
+
+/* Sends each frame back to the pair that it came from, in order. For benchmarks and tests. */
+int peer_echo_open(struct peer **out, u32 npairs);
 
 /*
  * Write what goes through in either direction to `path`, in pcap format. Takes `*p` over on success and

@@ -2,7 +2,8 @@
 /*
  * stats.c - the table at the end of a benchmark.
  *
- *	stats BASE UNIT < FILE
+ *	stats BASE UNIT < FILE		a table; n.s.: not significant
+ *	stats --json < FILE		all that there is, each candidate beside each
  *
  * FILE has a heading and then a line a run, "round,candidate,time,value,...". Prints for each
  * candidate the number of runs, the median of `time` with the 10th and 90th percentiles, its ratio
@@ -13,6 +14,10 @@
  * as many rounds as there are, with replacement, take the ratio of the medians in the draw, and do
  * that RESAMPLES times; the interval holds the middle 95% of these ratios. A round in which a
  * candidate failed has no line for it.
+ *
+ * A difference is significant if the interval does not hold 1, and there are at least ROUNDS_MIN rounds that
+ * have both: with fewer, even if the same one wins each time, chance does that once in 2^(n-1) times, which
+ * is more than 5%.
  */
 #include <err.h>
 #include <math.h>
@@ -24,7 +29,8 @@
 
 #define CANDIDATES_MAX 16
 #define ROUNDS_MAX     10000
-#define COLUMNS_MAX    8
+#define COLUMNS_MAX    24
+#define ROUNDS_MIN     6
 #define NAME_MAX_LEN   32
 #define RESAMPLES      2000
 
@@ -89,6 +95,7 @@ static uint32_t draw(uint64_t *state)
 	return (*state * 0x2545f4914f6cdd1dULL) >> 32;
 }
 
+/* Of the ratio to `base`; of `value` itself if that is NULL. */
 static void interval(const struct table *t, const double *value, const double *base, double *low,
 		     double *high)
 {
@@ -102,7 +109,7 @@ static void interval(const struct table *t, const double *value, const double *b
 
 		for (int k = 0; k < t->nrounds; k++)
 			pick[k] = draw(&state) % t->nrounds;
-		r = median(t, value, pick) / median(t, base, pick);
+		r = median(t, value, pick) / (base ? median(t, base, pick) : 1);
 		if (!isnan(r))
 			ratio[n++] = r;
 	}
@@ -164,6 +171,22 @@ static void read_run(struct table *t, char *line)
 		t->nrounds = round + 1;
 }
 
+static int pairs(const struct table *t, const double *a, const double *b)
+{
+	int n = 0;
+
+	for (int i = 0; i < t->nrounds; i++)
+		n += !isnan(a[i]) && !isnan(b[i]);
+	return n;
+}
+
+/* The head of this file says when. `low`, `high`: the ratio's interval. */
+static bool significant(const struct table *t, const struct candidate *c,
+			const struct candidate *base, double low, double high)
+{
+	return pairs(t, c->value[0], base->value[0]) >= ROUNDS_MIN && (low > 1 || high < 1);
+}
+
 static void print_row(const struct table *t, const struct candidate *c,
 		      const struct candidate *base)
 {
@@ -174,15 +197,71 @@ static void print_row(const struct table *t, const struct candidate *c,
 	printf("%-16s %5d %9.2f %9.2f %9.2f", c->name, n, quantile(sorted, n, 0.5),
 	       quantile(sorted, n, 0.1), quantile(sorted, n, 0.9));
 	if (c == base) {
-		printf("   1.00                ");
+		printf("   1.00                     ");
 	} else {
 		interval(t, c->value[0], base->value[0], &low, &high);
-		printf("  %5.2f [%.2f to %.2f]",
-		       median(t, c->value[0], NULL) / median(t, base->value[0], NULL), low, high);
+		printf("  %5.2f [%.2f to %.2f] %-4s",
+		       median(t, c->value[0], NULL) / median(t, base->value[0], NULL), low, high,
+		       significant(t, c, base, low, high) ? "" : "n.s.");
 	}
 	for (int i = 1; i < t->ncolumns; i++)
 		printf(" %*.0f", (int)strlen(t->column[i]), median(t, c->value[i], NULL));
 	printf("\n");
+}
+
+static void json_number(const char *before, const char *name, double v)
+{
+	if (isnan(v))
+		printf("%s\"%s\":null", before, name);
+	else
+		printf("%s\"%s\":%.8g", before, name, v);
+}
+
+static void json_ratio(const struct table *t, const struct candidate *c,
+		       const struct candidate *base)
+{
+	double low, high;
+
+	interval(t, c->value[0], base->value[0], &low, &high);
+	printf("\"%s\":{\"pairs\":%d", base->name, pairs(t, c->value[0], base->value[0]));
+	json_number(",", "ratio", median(t, c->value[0], NULL) / median(t, base->value[0], NULL));
+	json_number(",", "low", low);
+	json_number(",", "high", high);
+	printf(",\"significant\":%s}", significant(t, c, base, low, high) ? "true" : "false");
+}
+
+/* [{"candidate":, "runs":, "median":, "p10":, "p90":, "low":, "high":, "ratio":{OTHER:{...}}, "also":{COLUMN:}}] */
+static void print_json(const struct table *t)
+{
+	static double sorted[ROUNDS_MAX];
+
+	for (int i = 0; i < t->ncandidates; i++) {
+		const struct candidate *c = &t->c[i];
+		int n = gather(t, c->value[0], NULL, sorted);
+		double low, high;
+		bool first = true;
+
+		printf("%s{\"candidate\":\"%s\",\"runs\":%d", i ? ",\n" : "[", c->name, n);
+		json_number(",", "median", quantile(sorted, n, 0.5));
+		json_number(",", "p10", quantile(sorted, n, 0.1));
+		json_number(",", "p90", quantile(sorted, n, 0.9));
+		interval(t, c->value[0], NULL, &low, &high);
+		json_number(",", "low", n >= ROUNDS_MIN ? low : NAN);
+		json_number(",", "high", n >= ROUNDS_MIN ? high : NAN);
+		printf(",\"ratio\":{");
+		for (int k = 0; k < t->ncandidates; k++) {
+			if (k == i)
+				continue;
+			printf("%s", first ? "" : ",");
+			json_ratio(t, c, &t->c[k]);
+			first = false;
+		}
+		printf("},\"also\":{");
+		for (int k = 1; k < t->ncolumns; k++)
+			json_number(k > 1 ? "," : "", t->column[k], median(t, c->value[k], NULL));
+		printf("}}");
+	}
+	printf("]\n");
 }
 
 int main(int argc, char **argv)
@@ -190,16 +269,21 @@ int main(int argc, char **argv)
 	static struct table t;
 	struct candidate *base;
 	char line[1024];
+	bool json = argc == 2 && strcmp(argv[1], "--json") == 0;
 
-	if (argc != 3)
-		errx(2, "Usage: stats BASE UNIT < FILE");
+	if (argc != 3 && !json)
+		errx(2, "Usage: stats BASE UNIT < FILE | stats --json < FILE");
 	if (!fgets(line, sizeof(line), stdin))
 		errx(1, "no heading");
 	read_heading(&t, line);
 	while (fgets(line, sizeof(line), stdin))
 		read_run(&t, line);
+	if (json) {
+		print_json(&t);
+		return 0;
+	}
 	base = find(&t, argv[1]);
-	printf("%-16s %5s %9s %9s %9s  %s [95%% interval]", "", "runs", argv[2], "10%", "90%",
+	printf("%-16s %5s %9s %9s %9s  %s [95%% interval]     ", "", "runs", argv[2], "10%", "90%",
 	       "ratio");
 	for (int i = 1; i < t.ncolumns; i++)
 		printf(" %s", t.column[i]);

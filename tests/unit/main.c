@@ -55,6 +55,7 @@ int main(void)
 	srunner_add_suite(sr, console_more_suite());
 	srunner_add_suite(sr, peer_tap_suite());
 	srunner_add_suite(sr, peer_socket_suite());
+	srunner_add_suite(sr, peer_echo_suite());
 	srunner_add_suite(sr, peer_user_suite());
 	srunner_add_suite(sr, pcap_suite());
 	srunner_add_suite(sr, rate_suite());

@@ -164,6 +164,9 @@ START_TEST(polling_is_bound_to_cpus_or_not)
 	bad("blk --socket s --file x --poll=1-2", "--poll=1-2: give the numbers");
 	bad("blk --socket s --file x --poll=8192", "--poll=8192: give the numbers");
 	bad("net --socket s --peer user,source=on", "source=on is for null");
+	good("net --socket s --peer echo --queues 8");
+	ck_assert_int_eq(cfg.peer, DAEMON_ECHO);
+	bad("net --socket s --peer echo,source=on", "source=on is for null");
 }
 
 Suite *config_daemon_suite(void)

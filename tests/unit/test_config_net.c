@@ -25,8 +25,18 @@ START_TEST(the_first_word_is_what_it_is_connected_to)
 	good("--net socket=/tmp/a,,b");
 	ck_assert_int_eq(net->peer, NET_SOCKET);
 	ck_assert_str_eq(net->target, "/tmp/a,b");
+	good("--net null,source=on");
+	ck_assert_int_eq(net->peer, NET_NULL);
+	ck_assert(net->source);
+	good("--net echo");
+	ck_assert_int_eq(net->peer, NET_ECHO);
+	ck_assert(!net->source);
+	bad("--net echo,source=on", "source=on is for null");
+	bad("--net null,datapath=vhost-user", "null and echo are for datapath=inproc");
+	bad("--net echo,datapath=vhost-user", "null and echo are for datapath=inproc");
+	bad("--net echo,datapath=vhost-net", "vhost-net is for tap=NAME or fd=N");
 	bad("--net slirp", "give tap=NAME, fd=N, user, "
-			   "socket=PATH or datapath=vhost-user");
+			   "socket=PATH, null, echo or datapath=vhost-user");
 	bad("--net tap", "give tap=NAME");
 	bad("--net tap=", "give tap=NAME");
 	bad("--net socket=", "give tap=NAME");

@@ -71,6 +71,7 @@ Suite *net_rx_suite(void);
 Suite *pci_suite(void);
 Suite *pcap_suite(void);
 Suite *peer_socket_suite(void);
+Suite *peer_echo_suite(void);
 Suite *peer_tap_suite(void);
 Suite *peer_user_suite(void);
 Suite *power_suite(void);
