@@ -150,14 +150,14 @@ static json_t *cache_of(const struct disk_config *disk)
 static json_t *inserted(const struct control_device *d)
 {
 	const struct disk_config *disk = &d->cfg->disk;
-	const char *file = disk->datapath == DISK_VHOST_USER ? disk->socket : disk->file;
+	const char *file = disk->socket ? disk->socket : disk->file;
 	json_int_t size = d->capacity_known ? d->sectors * 512 : 0;
 	json_t *image = json_pack("{s:o,s:s,s:I,s:b}", "filename", json_text(file), "format", "raw",
 				  "virtual-size", size, "dirty-flag", 0);
 
 	return json_pack("{s:o,s:s,s:b,s:s,s:b,s:i,s:s,s:i,s:i,s:i,s:i,s:i,s:i,s:i,s:o,s:o}",
 			 "file", json_text(file), "node-name", d->cfg->id, "ro", disk->readonly,
-			 "drv", disk->datapath == DISK_VHOST_USER ? "vhost-user" : "raw",
+			 "drv", strcmp(d->datapath, "vhost-user") == 0 ? "vhost-user" : "raw",
 			 "encrypted", 0, "backing_file_depth", 0, "detect_zeroes", "off", "bps", 0,
 			 "bps_rd", 0, "bps_wr", 0, "iops", 0, "iops_rd", 0, "iops_wr", 0,
 			 "write_threshold", 0, "cache", cache_of(disk), "image", image);

@@ -18,6 +18,7 @@
 struct child;
 struct datapath;
 struct control;
+struct image;
 struct peer;
 struct vcpus;
 struct vhost_user_process;
@@ -34,7 +35,7 @@ enum machine_end {
 	END_QUIT,    /* the user's escape key, or the control socket's word */
 };
 
-/* A network device's data path of those that it can be moved to, and what belongs to it (machine_switch.c). */
+/* A device's data path of those that it can be moved to, and what belongs to it (machine_switch.c). */
 struct machine_path {
 	struct datapath *path; /* NULL: in-process */
 	struct peer *stand_in;
@@ -64,8 +65,9 @@ struct machine {
 		*capture[CONFIG_DEVICES_MAX]; /* the captures of network devices, which own them */
 	u32 ncaptures;
 	struct virtio_dev *virtio[CONFIG_DEVICES_MAX]; /* as in cfg->device; NULL: not yet made */
-	struct peer
-		*tap[CONFIG_DEVICES_MAX]; /* of network devices that can be moved, which own them */
+	/* Of network devices and disks that can be moved, which own them. */
+	struct peer *tap[CONFIG_DEVICES_MAX];
+	struct image *image[CONFIG_DEVICES_MAX];
 	struct machine_path path[CONFIG_DEVICES_MAX];
 	struct child *children;	   /* newest first (machine_child.c) */
 	struct virtio_dev *window; /* the console on our terminal, or NULL */

@@ -120,13 +120,13 @@ START_TEST(what_fits_to_another_connection_is_refused)
 START_TEST(vhost_net_is_for_taps_and_what_the_kernel_can)
 {
 	good("--net tap=t");
-	ck_assert_uint_eq(net->datapath, NET_INPROC);
+	ck_assert_uint_eq(net->datapath, PATH_INPROC);
 	good("--net tap=t,datapath=inproc,packed=on,pcap=f");
 	good("--net "
 	     "tap=t,datapath=vhost-net,queues=8,bus=mmio,csum=off,mrg=off,link=down,mtu=9000");
-	ck_assert_uint_eq(net->datapath, NET_VHOST_NET);
+	ck_assert_uint_eq(net->datapath, PATH_VHOST_NET);
 	good("--net fd=7,datapath=vhost-net,packed=off,antispoof=off,poll-us=0");
-	ck_assert_uint_eq(net->datapath, NET_VHOST_NET);
+	ck_assert_uint_eq(net->datapath, PATH_VHOST_NET);
 	bad("--net tap=t,datapath=vhost", "datapath=vhost: give one of inproc|vhost-net");
 	bad("--net user,datapath=vhost-net", "is for tap=NAME or fd=N");
 	bad("--net socket=s,datapath=vhost-net", "is for tap=NAME or fd=N");
@@ -142,7 +142,7 @@ START_TEST(a_vhost_user_back_end_is_at_a_socket)
 {
 	good("--net datapath=vhost-user,socket=/tmp/s");
 	ck_assert_int_eq(net->peer, NET_BACK_END);
-	ck_assert_uint_eq(net->datapath, NET_VHOST_USER);
+	ck_assert_uint_eq(net->datapath, PATH_VHOST_USER);
 	ck_assert_str_eq(net->target, "/tmp/s");
 	good("--net socket=/tmp/s,datapath=vhost-user,queues=8,server=on,packed=on,mtu=9000");
 	ck_assert_int_eq(net->peer, NET_BACK_END);
@@ -158,7 +158,7 @@ START_TEST(a_vhost_user_back_end_is_at_a_socket)
 	bad("--net tap=t,datapath=vhost-user,socket=s", "give it first");
 	good("--net tap=t,datapath=vhost-user,queues=4,packed=on"); /* ours */
 	ck_assert_int_eq(net->peer, NET_TAP);
-	ck_assert_uint_eq(net->datapath, NET_VHOST_USER);
+	ck_assert_uint_eq(net->datapath, PATH_VHOST_USER);
 	good("--net user,datapath=vhost-user,hostfwd=tcp::1-:1,restrict=on,mtu=9000");
 	good("--net fd=5,datapath=vhost-user");
 	bad("--net tap=t,datapath=vhost-user,server=on", "server=on is for socket=PATH");
@@ -175,12 +175,12 @@ START_TEST(a_vhost_user_back_end_is_at_a_socket)
 START_TEST(it_may_be_moved_where_switch_says)
 {
 	good("--net tap=t");
-	ck_assert_uint_eq(net->switches, 0);
+	ck_assert_uint_eq(cfg.device[0].switches, 0);
 	good("--net tap=t,switch=inproc:vhost-net");
-	ck_assert_uint_eq(net->switches, 1 << NET_INPROC | 1 << NET_VHOST_NET);
-	ck_assert_uint_eq(net->datapath, NET_INPROC);
+	ck_assert_uint_eq(cfg.device[0].switches, 1 << PATH_INPROC | 1 << PATH_VHOST_NET);
+	ck_assert_uint_eq(net->datapath, PATH_INPROC);
 	good("--net fd=7,datapath=vhost-net,switch=vhost-user,packed=off");
-	ck_assert_uint_eq(net->switches, 1 << NET_VHOST_NET | 1 << NET_VHOST_USER);
+	ck_assert_uint_eq(cfg.device[0].switches, 1 << PATH_VHOST_NET | 1 << PATH_VHOST_USER);
 	good("--net tap=t,switch=vhost-net,queues=8");
 	bad("--net tap=t,switch=vhost",
 	    "switch=vhost: give some of inproc, vhost-net and vhost-user");
