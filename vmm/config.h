@@ -69,14 +69,16 @@ struct net_config {
 	const char *pcap;	    /* NULL: none */
 	const char *mac_text;	    /* as given, or NULL */
 	u8 mac[6];
-	u32 mtu;       /* 0: the peer's */
-	u64 bits;      /* a second; 0: no limit */
-	u64 frames;    /* likewise */
-	u64 burst;     /* bytes; 0: the default */
-	u32 speed;     /* Mbit/s; 0: unknown */
-	u32 duplex;    /* enum net_duplex */
-	u32 poll_us;   /* 0: no busy polling */
-	u32 link_down; /* 0 or 1 */
+	u32 mtu;		/* 0: the peer's */
+	u64 bits;		/* a second; 0: no limit */
+	u64 frames;		/* likewise */
+	u64 burst;		/* bytes; 0: the default */
+	u32 speed;		/* Mbit/s; 0: unknown */
+	u32 duplex;		/* enum net_duplex */
+	u32 poll_us;		/* 0: no busy polling */
+	u32 link_down;		/* 0 or 1 */
+	bool automatic;		/* changes its data path by its rate of frames */
+	u32 auto_up, auto_down; /* struct auto_limits */
 	bool antispoof;
 	bool csum, tso, uso, mrg; /* offered if the peer can */
 };

@@ -6,6 +6,7 @@
  */
 #include "minivmm/log.h"
 #include "minivmm/peer.h"
+#include "vmm/auto_path.h"
 #include "vmm/config_devices.h"
 
 #include <errno.h>
@@ -16,6 +17,7 @@
 #define USER_MTU_MAX 65521 /* libslirp's */
 #define FD_MIN	     3	   /* behind standard input, output and error */
 #define POLL_US_MAX  1000000
+#define AUTO_MAX     10000000 /* frames a second */
 
 /* clang-format off: one setting a line */
 static const struct subopt net_subopts[] = {
@@ -23,6 +25,13 @@ static const struct subopt net_subopts[] = {
 	STRING("socket", net.back_end),
 	CHOICE("datapath", net.datapath, "inproc|vhost-net|vhost-user"),
 	STRING("switch", switch_text),
+	SWITCH("auto", net.automatic),
+	{ .name = "auto-up", .type = SUBOPT_NUMBER, TO(net.auto_up), .min = 2, .max = AUTO_MAX },
+	{ .name = "auto-down",
+	  .type = SUBOPT_NUMBER,
+	  TO(net.auto_down),
+	  .min = 1,
+	  .max = AUTO_MAX },
 	{ .name = "queues", .type = SUBOPT_NUMBER, TO(queues), .min = 1, .max = PEER_PAIRS_MAX },
 	{ .name = "mtu", .type = SUBOPT_NUMBER, TO(net.mtu), .min = MTU_MIN, .max = 65535 },
 	CHOICE("link", net.link_down, "up|down"),
@@ -247,6 +256,41 @@ static int check_switch(const struct device_config *d)
 	return 0;
 }
 
+/* It needs both ends of the way, and thresholds that are apart. */
+static int check_auto(const struct device_config *d)
+{
+	const u32 both = 1U << PATH_INPROC | 1U << PATH_VHOST_NET;
+	const struct net_config *net = &d->net;
+	const char *problem = NULL;
+
+	if (!net->automatic && (net->auto_up || net->auto_down))
+		problem = "auto-up= and auto-down= go with auto=on";
+	else if (net->automatic && (d->switches & both) != both)
+		problem = "auto=on goes with switch=inproc:vhost-net";
+	if (problem) {
+		log_err("--net: %s", problem);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static int set_auto(struct net_config *net)
+{
+	if (!net->automatic)
+		return 0;
+	if (!net->auto_up)
+		net->auto_up = AUTO_UP_DEFAULT;
+	if (!net->auto_down) /* below in any case */
+		net->auto_down =
+			net->auto_up > AUTO_DOWN_DEFAULT ? AUTO_DOWN_DEFAULT : net->auto_up / 2;
+	if (net->auto_down >= net->auto_up) {
+		log_err("--net: auto-down=%u: it must be less than auto-up=%u", net->auto_down,
+			net->auto_up);
+		return -EINVAL;
+	}
+	return 0;
+}
+
 /* The kernel or another process moves the frames: nothing of ours can look at them. */
 static int check_datapath(const struct device_config *d, u32 datapath)
 {
@@ -313,6 +357,10 @@ int config_net(struct config *cfg, const char *arg)
 		err = config_switches("net", d);
 	if (!err)
 		err = check_switch(d);
+	if (!err)
+		err = check_auto(d);
+	if (!err)
+		err = set_auto(&d->net);
 	if (!err)
 		err = check_datapath(d, d->net.datapath);
 	for (u32 i = 0; i < PATH_KINDS && !err; i++) {

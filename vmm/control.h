@@ -120,6 +120,10 @@ void control_destroy(struct control *c);
 /* The stop that ops->stop() began has come about. */
 void control_stopped(struct control *c);
 
+/* Tell all clients that a device has been moved to another data path, and why. NULL is allowed for `c`. */
+void control_event_switch(struct control *c, const char *device, const char *from, const char *to,
+			  const char *reason, const struct control_switch *s);
+
 /* Tell all clients that something has happened. NULL is allowed for `c`. */
 void control_event(struct control *c, const char *name);
 /* ... RESET or SHUTDOWN: was it the guest's doing? `reason` as QMP's enum ShutdownCause has it. */

@@ -23,6 +23,7 @@
 #include "minivmm/log.h"
 #include "vmm/control.h"
 #include "vmm/footprint.h"
+#include "vmm/machine_auto.h"
 #include "vmm/machine_child.h"
 #include "vmm/machine_switch.h"
 #include "vmm/vcpu.h"
@@ -300,7 +301,7 @@ static int machine_create(struct machine *m, const struct config *cfg)
 	int err;
 
 	*m = (struct machine){ .cfg = cfg, .vm = { .kvm_fd = -1, .vm_fd = -1 } };
-	m->signals.fd = m->ended.fd = m->noticed.fd = -1;
+	m->signals.fd = m->ended.fd = m->noticed.fd = m->auto_timer.fd = -1;
 	m->power.request = power_request;
 	m->platform.cpus = cfg->cpus;
 	mem_init(&m->mem);
@@ -353,6 +354,8 @@ static int build(struct machine *m)
 {
 	int err = machine_open_control(m);
 
+	if (!err)
+		err = machine_begin_auto(m);
 	return err ? err : board_build(m);
 }
 
@@ -432,6 +435,7 @@ static void machine_destroy(struct machine *m)
 		d->ops->destroy(d);
 	}
 	machine_end_switching(m);
+	machine_end_auto(m);
 	machine_end_children(m);
 	stop_iothreads(m);
 	stream_close(&m->serial);

@@ -9,7 +9,9 @@
 #include "minivmm/device.h"
 #include "minivmm/loop.h"
 #include "minivmm/mem.h"
+#include "minivmm/peer.h"
 #include "minivmm/stream.h"
+#include "vmm/auto_path.h"
 #include "vmm/config.h"
 #include "vmm/kvm.h"
 
@@ -19,7 +21,6 @@ struct child;
 struct datapath;
 struct control;
 struct image;
-struct peer;
 struct vcpus;
 struct vhost_user_process;
 struct virtio_dev;
@@ -41,6 +42,15 @@ struct machine_path {
 	struct peer *stand_in;
 	struct vhost_user_process *process;
 	char *socket;
+};
+
+/* What a network device has that changes its data path by itself (machine_auto.c). */
+struct machine_auto {
+	struct machine *m;
+	bool gone; /* its back end has, and nobody has taken its place yet */
+	struct auto_state state;
+	u64 sampled_ms;		      /* when; 0: not lately */
+	u16 used[2 * PEER_PAIRS_MAX]; /* the rings' used indices then */
 };
 
 /* Does the guest run, as far as it is the user's to say? */
@@ -85,10 +95,12 @@ struct machine {
 
 	/* Main loop's. */
 	enum machine_pause pause;
-	struct control *control; /* NULL: there is no such socket */
-	enum machine_end asked;	 /* by the control socket, END_NONE: nothing */
-	_Atomic u32 notices;	 /* MACHINE_... below */
-	struct loop_fd noticed;	 /* eventfd: some are there */
+	struct machine_auto automatic[CONFIG_DEVICES_MAX];
+	struct loop_fd auto_timer; /* timerfd */
+	struct control *control;   /* NULL: there is no such socket */
+	enum machine_end asked;	   /* by the control socket, END_NONE: nothing */
+	_Atomic u32 notices;	   /* MACHINE_... below */
+	struct loop_fd noticed;	   /* eventfd: some are there */
 	struct loop_fd signals;
 	int signal; /* the first one that came, 0: none */
 };

@@ -188,7 +188,7 @@ int machine_create_net(struct machine *m, const struct device_config *d,
 
 static void report(const struct device_config *d, struct virtio_dev *v)
 {
-	for (u32 q = 0; q < v->nqueues / 2 * 2; q++) {
+	for (u32 q = 0; q < virtio_net_rings(v); q++) {
 		struct virtio_net_stats s;
 		struct vq_stats ring;
 

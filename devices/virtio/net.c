@@ -114,6 +114,11 @@ void virtio_net_set_link(struct virtio_dev *v, bool up)
 		v->path->ops->set_link(v->path, up);
 }
 
+u32 virtio_net_rings(const struct virtio_dev *v)
+{
+	return v->nqueues / 2 * 2;
+}
+
 bool virtio_net_plugged(struct virtio_dev *v)
 {
 	return __atomic_load_n(&net_of(v)->cable, __ATOMIC_RELAXED);

@@ -102,6 +102,9 @@ void virtio_net_set_link(struct virtio_dev *v, bool up);
 /* Somebody else may have changed the peer's offloads: set them as the driver has them. Main loop's thread. */
 void virtio_net_restore_peer(struct virtio_dev *v);
 
+/* How many queues move frames: the first ones. */
+u32 virtio_net_rings(const struct virtio_dev *v);
+
 /* Is the cable in? Any thread. */
 bool virtio_net_plugged(struct virtio_dev *v);
 

@@ -190,6 +190,19 @@ START_TEST(it_may_be_moved_where_switch_says)
 	bad("--net datapath=vhost-user,socket=s,switch=inproc", "switch= is for tap=NAME or fd=N");
 	bad("--net tap=t,switch=vhost-user,queues=2", "with vhost-user there can be only one pair");
 	bad("--net tap=t,switch=vhost-net,packed=on", "vhost-net has no packed rings");
+	good("--net tap=t,switch=inproc:vhost-net,auto=on");
+	ck_assert(net->automatic);
+	ck_assert_uint_eq(net->auto_up, 20000);
+	ck_assert_uint_eq(net->auto_down, 2000);
+	good("--net tap=t,switch=vhost-net,auto=on,auto-up=10"); /* inproc is where it begins */
+	ck_assert_uint_eq(net->auto_down, 5);
+	good("--net tap=t,switch=inproc:vhost-net,auto=on,auto-up=10,auto-down=9");
+	ck_assert_uint_eq(net->auto_down, 9);
+	bad("--net tap=t,auto=on", "auto=on goes with switch=inproc:vhost-net");
+	bad("--net tap=t,switch=inproc:vhost-user,auto=on", "auto=on goes with switch=inproc:");
+	bad("--net tap=t,switch=vhost-net,auto-up=5", "auto-up= and auto-down= go with auto=on");
+	bad("--net tap=t,switch=vhost-net,auto=on,auto-up=5,auto-down=5", "must be less than");
+	bad("--net tap=t,switch=vhost-net,auto=on,auto-up=1", "auto-up=1: give a number from 2");
 	bad("--net tap=t,switch=vhost-net,rate=1M", "rate= is not for datapath=vhost-net");
 	bad("--net tap=t,switch=vhost-user,pcap=f", "pcap= is not for datapath=vhost-user");
 }

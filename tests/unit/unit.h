@@ -86,6 +86,7 @@ Suite *testdev_suite(void);
 Suite *uart_suite(void);
 Suite *vhost_user_suite(void);
 Suite *vhost_user_relay_suite(void);
+Suite *auto_path_suite(void);
 Suite *vhost_user_blk_suite(void);
 Suite *vhost_user_net_suite(void);
 Suite *vhost_user_notify_suite(void);
