@@ -23,6 +23,7 @@ enum device_kind { DEVICE_DISK, DEVICE_CONSOLE, DEVICE_RNG, DEVICE_NET, DEVICE_V
 struct disk_config {
 	const char *file, *serial;
 	bool readonly, direct, discard;
+	bool share;	  /* with other writers that say so, too */
 	u32 aio;	  /* enum image_aio */
 	u32 writethrough; /* 0 or 1 */
 	/* datapath=vhost-user: instead of all that */
@@ -60,34 +61,29 @@ struct net_config {
 	enum net_peer peer;
 	const char *target; /* tap: name; socket, back end: path */
 	u32 fd;
-	u32 datapath;		 /* enum net_datapath */
-	const char *switch_text; /* as given, or NULL */
-	u32 switches;	 /* a bit for each that it may have while it runs; 0: only that one */
-	bool server;	 /* socket, back end */
-	bool restricted; /* user */
-	bool source;	 /* null: it always has a frame */
+	u32 datapath;		    /* enum datapath_kind */
+	bool server;		    /* socket, back end */
+	bool restricted;	    /* user */
+	bool source;		    /* null: it always has a frame */
 	struct subopt_list hostfwd; /* user */
 	const char *back_end;	    /* as `socket=`; then it is `target` */
 	const char *pcap;	    /* NULL: none */
 	const char *mac_text;	    /* as given, or NULL */
 	u8 mac[6];
-	u32 mtu;       /* 0: the peer's */
-	u64 bits;      /* a second; 0: no limit */
-	u64 frames;    /* likewise */
-	u64 burst;     /* bytes; 0: the default */
-	u32 speed;     /* Mbit/s; 0: unknown */
-	u32 duplex;    /* enum net_duplex */
-	u32 poll_us;   /* 0: no busy polling */
-	u32 link_down; /* 0 or 1 */
+	u32 mtu;		/* 0: the peer's */
+	u64 bits;		/* a second; 0: no limit */
+	u64 frames;		/* likewise */
+	u64 burst;		/* bytes; 0: the default */
+	u32 speed;		/* Mbit/s; 0: unknown */
+	u32 duplex;		/* enum net_duplex */
+	u32 poll_us;		/* 0: no busy polling */
+	u32 link_down;		/* 0 or 1 */
+	bool automatic;		/* changes its data path by its rate of frames */
+	u32 auto_up, auto_down; /* struct auto_limits */
 	bool antispoof;
 	bool csum, tso, uso, mrg; /* offered if the peer can */
 };
 
-enum net_datapath { NET_INPROC, NET_VHOST_NET, NET_VHOST_USER };
-extern const char *const config_net_datapaths[]; /* their names */
-
-/* The one whose name these `len` characters are, or -1. */
-int config_net_datapath(const char *name, size_t len);
 enum net_duplex { NET_DUPLEX_UNKNOWN, NET_DUPLEX_HALF, NET_DUPLEX_FULL };
 
 #define CONFIG_ID_MAX 31
@@ -98,7 +94,9 @@ struct device_config {
 	char default_id[CONFIG_ID_MAX + 1]; /* that is it then */
 	u32 bus;			    /* enum device_bus */
 	bool packed;
-	u32 queues, queue_size; /* 0: the device's default. Of a network device: pairs of queues */
+	u32 queues, queue_size;	 /* 0: the device's default. Of a network device: pairs of queues */
+	const char *switch_text; /* as given, or NULL */
+	u32 switches; /* a bit for each data path that it may have while it runs; 0: only the first */
 	union {
 		struct disk_config disk;
 		struct console_config console;
@@ -154,6 +152,21 @@ int config_console(struct config *cfg, const char *arg);
 int config_port(struct config *cfg, const char *arg);
 int config_net(struct config *cfg, const char *arg);
 int config_vhost_user(struct config *cfg, const char *arg);
+
+/* The data paths that a network device or disk may have (config_switch.c). */
+enum datapath_kind { PATH_INPROC, PATH_VHOST_NET, PATH_VHOST_USER, PATH_KINDS };
+
+/* What this one is called. */
+const char *config_path_name(u32 kind);
+
+/* The one of that name, or -1. */
+int config_path_kind(const char *name);
+
+/* The one that the device begins with. */
+u32 config_path(const struct device_config *d);
+
+/* Read d->switch_text, if there is one. Returns 0, or -EINVAL after a message. */
+int config_switches(const char *option, struct device_config *d);
 
 /* All devices are there: give names to those that have none. Returns 0, or -EINVAL after a message: a name
  * is no name, or is given twice. */

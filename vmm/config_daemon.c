@@ -57,7 +57,7 @@ static const char help_text[] =
 	"direct=on|off\n"
 	"                        (past the host's page cache), aio=auto|io_uring|threads,\n"
 	"                        cache=writeback|writethrough, discard=on|off (default on),\n"
-	"                        serial=ID\n"
+	"                        serial=ID, share=on|off (with a --disk that has share=on, too)\n"
 	"  --queues N            queues of the disk (1 to 63), or pairs of queues of the network\n"
 	"                        device (1 to 8, of a tap, null or echo); default 1. Each is "
 	"served by "
@@ -145,6 +145,7 @@ static const struct subopt file_subopts[] = {
 	  .choices = "writeback|writethrough" },
 	{ .name = "discard", .type = SUBOPT_SWITCH, TO(disk.discard) },
 	{ .name = "serial", .type = SUBOPT_STRING, TO(disk.serial) },
+	{ .name = "share", .type = SUBOPT_SWITCH, TO(disk.share) },
 	{ .name = NULL },
 };
 /* clang-format on */

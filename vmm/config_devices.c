@@ -28,6 +28,8 @@ static const struct subopt disk_subopts[] = {
 	CHOICE("datapath", disk.datapath, "inproc|vhost-user"),
 	STRING("socket", disk.socket),
 	SWITCH("server", disk.server),
+	STRING("switch", switch_text),
+	SWITCH("share", disk.share),
 	{ .name = "queues", .type = SUBOPT_NUMBER, TO(queues), .min = 1, .max = VIRTIO_QUEUES_MAX },
 	VIRTIO_SUBOPTS,
 	{ .name = NULL },
@@ -181,6 +183,26 @@ static int check_image(const char *arg, const struct disk_config *disk)
 	return 0;
 }
 
+/* To be moved, the image has to be ours; only then there are two that write it. */
+static int check_sharing(const char *arg, const struct device_config *d)
+{
+	if (d->switches && d->disk.socket) {
+		log_err("--disk %s: switch= is for file=PATH, an image that can change hands; "
+			"minivmm "
+			"ctl switch names the socket",
+			arg);
+		return -EINVAL;
+	}
+	if (d->disk.share && (!d->switches || d->disk.readonly)) {
+		log_err("--disk %s: share=on is for switch=, and not for readonly=on, which is "
+			"shared "
+			"in any case",
+			arg);
+		return -EINVAL;
+	}
+	return 0;
+}
+
 int config_disk(struct config *cfg, const char *arg)
 {
 	char *text;
@@ -194,6 +216,10 @@ int config_disk(struct config *cfg, const char *arg)
 	if (err)
 		return err;
 	err = check_image(arg, &d->disk);
+	if (!err)
+		err = config_switches("disk", d);
+	if (!err)
+		err = check_sharing(arg, d);
 	if (err)
 		return err;
 	if (d->queue_size && d->queue_size < DISK_QUEUE_MIN) {

@@ -6,6 +6,7 @@
  */
 #include "minivmm/log.h"
 #include "minivmm/peer.h"
+#include "vmm/auto_path.h"
 #include "vmm/config_devices.h"
 
 #include <errno.h>
@@ -16,13 +17,21 @@
 #define USER_MTU_MAX 65521 /* libslirp's */
 #define FD_MIN	     3	   /* behind standard input, output and error */
 #define POLL_US_MAX  1000000
+#define AUTO_MAX     10000000 /* frames a second */
 
 /* clang-format off: one setting a line */
 static const struct subopt net_subopts[] = {
 	STRING("mac", net.mac_text),
 	STRING("socket", net.back_end),
 	CHOICE("datapath", net.datapath, "inproc|vhost-net|vhost-user"),
-	STRING("switch", net.switch_text),
+	STRING("switch", switch_text),
+	SWITCH("auto", net.automatic),
+	{ .name = "auto-up", .type = SUBOPT_NUMBER, TO(net.auto_up), .min = 2, .max = AUTO_MAX },
+	{ .name = "auto-down",
+	  .type = SUBOPT_NUMBER,
+	  TO(net.auto_down),
+	  .min = 1,
+	  .max = AUTO_MAX },
 	{ .name = "queues", .type = SUBOPT_NUMBER, TO(queues), .min = 1, .max = PEER_PAIRS_MAX },
 	{ .name = "mtu", .type = SUBOPT_NUMBER, TO(net.mtu), .min = MTU_MIN, .max = 65535 },
 	CHOICE("link", net.link_down, "up|down"),
@@ -61,7 +70,7 @@ static int parse_peer(const char *word, struct net_config *net)
 		net->peer = NET_ECHO;
 	} else if (strcmp(word, "datapath=vhost-user") == 0) {
 		net->peer = NET_BACK_END;
-		net->datapath = NET_VHOST_USER;
+		net->datapath = PATH_VHOST_USER;
 	} else if (strncmp(word, "tap=", 4) == 0 && word[4]) {
 		net->peer = NET_TAP;
 		net->target = word + 4;
@@ -90,11 +99,11 @@ static int find_back_end(struct net_config *net)
 {
 	const char *problem = NULL;
 
-	if (net->datapath == NET_VHOST_USER && net->peer == NET_SOCKET && !net->back_end) {
+	if (net->datapath == PATH_VHOST_USER && net->peer == NET_SOCKET && !net->back_end) {
 		net->peer = NET_BACK_END;
 		net->back_end = net->target;
 	}
-	if (net->peer == NET_BACK_END && net->datapath != NET_VHOST_USER)
+	if (net->peer == NET_BACK_END && net->datapath != PATH_VHOST_USER)
 		problem = "datapath= is given twice";
 	else if (net->peer == NET_BACK_END && !net->back_end)
 		problem = "datapath=vhost-user: give socket=PATH, where the back end is; or, in "
@@ -108,41 +117,6 @@ static int find_back_end(struct net_config *net)
 	}
 	if (net->back_end)
 		net->target = net->back_end;
-	return 0;
-}
-
-const char *const config_net_datapaths[] = { "inproc", "vhost-net", "vhost-user" };
-
-int config_net_datapath(const char *name, size_t len)
-{
-	for (u32 i = 0; i < ARRAY_SIZE(config_net_datapaths); i++) {
-		if (strlen(config_net_datapaths[i]) == len &&
-		    strncmp(config_net_datapaths[i], name, len) == 0)
-			return i;
-	}
-	return -1;
-}
-
-/* switch=A:B:C, and the one that the device begins with. */
-static int parse_switch(struct net_config *net)
-{
-	const char *at = net->switch_text;
-
-	while (at) {
-		size_t len = strcspn(at, ":");
-		int kind = config_net_datapath(at, len);
-
-		if (kind < 0) {
-			log_err("--net: switch=%s: give some of inproc, vhost-net and vhost-user, "
-				"with colons between them",
-				net->switch_text);
-			return -EINVAL;
-		}
-		net->switches |= 1U << kind;
-		at = at[len] ? at + len + 1 : NULL;
-	}
-	if (net->switches)
-		net->switches |= 1U << net->datapath;
 	return 0;
 }
 
@@ -277,16 +251,51 @@ static int check_switch(const struct device_config *d)
 {
 	const struct net_config *net = &d->net;
 
-	if (!net->switches)
+	if (!d->switches)
 		return 0;
 	if (net->peer != NET_TAP && net->peer != NET_FD) {
 		log_err("--net: switch= is for tap=NAME or fd=N, which can change hands");
 		return -EINVAL;
 	}
-	if (net->switches >> NET_VHOST_USER & 1 && d->queues > 1) {
+	if (d->switches >> PATH_VHOST_USER & 1 && d->queues > 1) {
 		log_err("--net: switch=%s: with vhost-user there can be only one pair of queues; "
 			"use queues=1",
-			net->switch_text);
+			d->switch_text);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+/* It needs both ends of the way, and thresholds that are apart. */
+static int check_auto(const struct device_config *d)
+{
+	const u32 both = 1U << PATH_INPROC | 1U << PATH_VHOST_NET;
+	const struct net_config *net = &d->net;
+	const char *problem = NULL;
+
+	if (!net->automatic && (net->auto_up || net->auto_down))
+		problem = "auto-up= and auto-down= go with auto=on";
+	else if (net->automatic && (d->switches & both) != both)
+		problem = "auto=on goes with switch=inproc:vhost-net";
+	if (problem) {
+		log_err("--net: %s", problem);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static int set_auto(struct net_config *net)
+{
+	if (!net->automatic)
+		return 0;
+	if (!net->auto_up)
+		net->auto_up = AUTO_UP_DEFAULT;
+	if (!net->auto_down) /* below in any case */
+		net->auto_down =
+			net->auto_up > AUTO_DOWN_DEFAULT ? AUTO_DOWN_DEFAULT : net->auto_up / 2;
+	if (net->auto_down >= net->auto_up) {
+		log_err("--net: auto-down=%u: it must be less than auto-up=%u", net->auto_down,
+			net->auto_up);
 		return -EINVAL;
 	}
 	return 0;
@@ -305,20 +314,20 @@ static int check_datapath(const struct device_config *d, u32 datapath)
 		{ net->poll_us, "poll-us=" },
 	};
 
-	if (datapath == NET_INPROC)
+	if (datapath == PATH_INPROC)
 		return 0;
-	if (datapath == NET_VHOST_USER && (net->peer == NET_NULL || net->peer == NET_ECHO)) {
+	if (datapath == PATH_VHOST_USER && (net->peer == NET_NULL || net->peer == NET_ECHO)) {
 		log_err("--net: null and echo are for datapath=inproc; for another process start "
 			"minivmm device net --peer null, and give datapath=vhost-user,socket=PATH");
 		return -EINVAL;
 	}
-	if (datapath == NET_VHOST_NET && net->peer != NET_TAP && net->peer != NET_FD) {
+	if (datapath == PATH_VHOST_NET && net->peer != NET_TAP && net->peer != NET_FD) {
 		log_err("--net: datapath=vhost-net is for tap=NAME or fd=N; with user and "
 			"socket=PATH "
 			"use datapath=inproc");
 		return -EINVAL;
 	}
-	if (datapath == NET_VHOST_NET && d->packed) {
+	if (datapath == PATH_VHOST_NET && d->packed) {
 		log_err("--net: packed=on: vhost-net has no packed rings; use packed=off, or "
 			"datapath=inproc");
 		return -EINVAL;
@@ -327,7 +336,7 @@ static int check_datapath(const struct device_config *d, u32 datapath)
 		if (ours[i].given) {
 			log_err("--net: %s is not for datapath=%s, where minivmm does not see "
 				"the frames; use datapath=inproc",
-				ours[i].name, config_net_datapaths[datapath]);
+				ours[i].name, config_path_name(datapath));
 			return -EINVAL;
 		}
 	}
@@ -360,13 +369,17 @@ int config_net(struct config *cfg, const char *arg)
 	if (!err)
 		err = check_peer(d);
 	if (!err)
-		err = parse_switch(&d->net);
+		err = config_switches("net", d);
 	if (!err)
 		err = check_switch(d);
 	if (!err)
+		err = check_auto(d);
+	if (!err)
+		err = set_auto(&d->net);
+	if (!err)
 		err = check_datapath(d, d->net.datapath);
-	for (u32 i = 0; i < ARRAY_SIZE(config_net_datapaths) && !err; i++) {
-		if (d->net.switches >> i & 1)
+	for (u32 i = 0; i < PATH_KINDS && !err; i++) {
+		if (d->switches >> i & 1)
 			err = check_datapath(d, i);
 	}
 	if (!err)

@@ -128,6 +128,10 @@ void control_stopped(struct control *c);
 /* The file of the trace that was stopped is complete, or could not be written. NULL is allowed for `c`. */
 void control_traced(struct control *c, const struct trace_result *r);
 
+/* Tell all clients that a device has been moved to another data path, and why. NULL is allowed for `c`. */
+void control_event_switch(struct control *c, const char *device, const char *from, const char *to,
+			  const char *reason, const struct control_switch *s);
+
 /* Tell all clients that something has happened. NULL is allowed for `c`. */
 void control_event(struct control *c, const char *name);
 /* ... RESET or SHUTDOWN: was it the guest's doing? `reason` as QMP's enum ShutdownCause has it. */

@@ -150,14 +150,14 @@ static json_t *cache_of(const struct disk_config *disk)
 static json_t *inserted(const struct control_device *d)
 {
 	const struct disk_config *disk = &d->cfg->disk;
-	const char *file = disk->datapath == DISK_VHOST_USER ? disk->socket : disk->file;
+	const char *file = disk->socket ? disk->socket : disk->file;
 	json_int_t size = d->capacity_known ? d->sectors * 512 : 0;
 	json_t *image = json_pack("{s:o,s:s,s:I,s:b}", "filename", json_text(file), "format", "raw",
 				  "virtual-size", size, "dirty-flag", 0);
 
 	return json_pack("{s:o,s:s,s:b,s:s,s:b,s:i,s:s,s:i,s:i,s:i,s:i,s:i,s:i,s:i,s:o,s:o}",
 			 "file", json_text(file), "node-name", d->cfg->id, "ro", disk->readonly,
-			 "drv", disk->datapath == DISK_VHOST_USER ? "vhost-user" : "raw",
+			 "drv", strcmp(d->datapath, "vhost-user") == 0 ? "vhost-user" : "raw",
 			 "encrypted", 0, "backing_file_depth", 0, "detect_zeroes", "off", "bps", 0,
 			 "bps_rd", 0, "bps_wr", 0, "iops", 0, "iops_rd", 0, "iops_wr", 0,
 			 "write_threshold", 0, "cache", cache_of(disk), "image", image);
@@ -308,7 +308,25 @@ static json_int_t microseconds(u64 ns)
 	return (ns + 500) / 1000;
 }
 
-/* The gap is how long nobody served the device. */
+/* How long nobody served the device. */
+static json_t *gap_of(const struct control_switch *s)
+{
+	return json_pack("{s:I,s:I,s:I,s:I}", "total",
+			 microseconds(s->quiesce + s->hand_over + s->restart), "quiesce",
+			 microseconds(s->quiesce), "hand-over", microseconds(s->hand_over),
+			 "restart", microseconds(s->restart));
+}
+
+void control_event_switch(struct control *c, const char *device, const char *from, const char *to,
+			  const char *reason, const struct control_switch *s)
+{
+	if (c)
+		control_send_event(c, "X_MINIVMM_DATAPATH",
+				   json_pack("{s:s,s:s,s:s,s:s,s:o}", "device", device, "from",
+					     from, "to", to, "reason", reason, "gap-us",
+					     gap_of(s)));
+}
+
 static json_t *x_switch_datapath(struct control_call *call)
 {
 	const char *name = arg_string(call, "device"), *to = arg_string(call, "datapath");
@@ -316,7 +334,6 @@ static json_t *x_switch_datapath(struct control_call *call)
 	struct control_device d;
 	struct control_switch s;
 	char why[200];
-	json_t *gap;
 
 	if (i < 0)
 		return NULL;
@@ -324,14 +341,8 @@ static json_t *x_switch_datapath(struct control_call *call)
 	if (call->ops->switch_datapath(call->machine, i, to, arg_string(call, "socket"), &s, why,
 				       sizeof(why)))
 		return call_fail(call, "GenericError", "%s", why);
-	gap = json_pack("{s:I,s:I,s:I,s:I}", "total",
-			microseconds(s.quiesce + s.hand_over + s.restart), "quiesce",
-			microseconds(s.quiesce), "hand-over", microseconds(s.hand_over), "restart",
-			microseconds(s.restart));
-	control_send_event(call->c, "X_MINIVMM_DATAPATH",
-			   json_pack("{s:s,s:s,s:s,s:O}", "device", name, "from", d.datapath, "to",
-				     to, "gap-us", gap));
-	return json_pack("{s:s,s:s,s:o}", "from", d.datapath, "to", to, "gap-us", gap);
+	control_event_switch(call->c, name, d.datapath, to, "request", &s);
+	return json_pack("{s:s,s:s,s:o}", "from", d.datapath, "to", to, "gap-us", gap_of(&s));
 }
 
 /* ---- the trace ---- */

@@ -24,6 +24,7 @@
 #include "minivmm/trace.h"
 #include "vmm/control.h"
 #include "vmm/footprint.h"
+#include "vmm/machine_auto.h"
 #include "vmm/machine_child.h"
 #include "vmm/machine_switch.h"
 #include "vmm/vcpu.h"
@@ -308,7 +309,7 @@ static int machine_create(struct machine *m, const struct config *cfg)
 	int err;
 
 	*m = (struct machine){ .cfg = cfg, .vm = { .kvm_fd = -1, .vm_fd = -1 } };
-	m->signals.fd = m->ended.fd = m->noticed.fd = -1;
+	m->signals.fd = m->ended.fd = m->noticed.fd = m->auto_timer.fd = -1;
 	m->power.request = power_request;
 	m->platform.cpus = cfg->cpus;
 	mem_init(&m->mem);
@@ -366,6 +367,8 @@ static int build(struct machine *m)
 
 	if (!err)
 		err = machine_open_trace(m);
+	if (!err)
+		err = machine_begin_auto(m);
 	if (!err)
 		err = board_build(m);
 	return err ? err : machine_begin_trace(m);
@@ -448,6 +451,7 @@ static void machine_destroy(struct machine *m)
 		d->ops->destroy(d);
 	}
 	machine_end_switching(m);
+	machine_end_auto(m);
 	machine_end_children(m);
 	stop_iothreads(m);
 	stream_close(&m->serial);

@@ -9,7 +9,9 @@
 #include "minivmm/device.h"
 #include "minivmm/loop.h"
 #include "minivmm/mem.h"
+#include "minivmm/peer.h"
 #include "minivmm/stream.h"
+#include "vmm/auto_path.h"
 #include "vmm/config.h"
 #include "vmm/kvm.h"
 
@@ -21,6 +23,7 @@ struct control;
 struct peer;
 struct trace;
 struct trace_track;
+struct image;
 struct vcpus;
 struct vhost_user_process;
 struct virtio_dev;
@@ -36,12 +39,21 @@ enum machine_end {
 	END_QUIT,    /* the user's escape key, or the control socket's word */
 };
 
-/* A network device's data path of those that it can be moved to, and what belongs to it (machine_switch.c). */
+/* A device's data path of those that it can be moved to, and what belongs to it (machine_switch.c). */
 struct machine_path {
 	struct datapath *path; /* NULL: in-process */
 	struct peer *stand_in;
 	struct vhost_user_process *process;
 	char *socket;
+};
+
+/* What a network device has that changes its data path by itself (machine_auto.c). */
+struct machine_auto {
+	struct machine *m;
+	bool gone; /* its back end has, and nobody has taken its place yet */
+	struct auto_state state;
+	u64 sampled_ms;		      /* when; 0: not lately */
+	u16 used[2 * PEER_PAIRS_MAX]; /* the rings' used indices then */
 };
 
 /* Does the guest run, as far as it is the user's to say? */
@@ -66,8 +78,9 @@ struct machine {
 		*capture[CONFIG_DEVICES_MAX]; /* the captures of network devices, which own them */
 	u32 ncaptures;
 	struct virtio_dev *virtio[CONFIG_DEVICES_MAX]; /* as in cfg->device; NULL: not yet made */
-	struct peer
-		*tap[CONFIG_DEVICES_MAX]; /* of network devices that can be moved, which own them */
+	/* Of network devices and disks that can be moved, which own them. */
+	struct peer *tap[CONFIG_DEVICES_MAX];
+	struct image *image[CONFIG_DEVICES_MAX];
 	struct machine_path path[CONFIG_DEVICES_MAX];
 	struct child *children;	   /* newest first (machine_child.c) */
 	struct virtio_dev *window; /* the console on our terminal, or NULL */
@@ -87,10 +100,12 @@ struct machine {
 
 	/* Main loop's. */
 	enum machine_pause pause;
-	struct control *control; /* NULL: there is no such socket */
-	enum machine_end asked;	 /* by the control socket, END_NONE: nothing */
-	_Atomic u32 notices;	 /* MACHINE_... below */
-	struct loop_fd noticed;	 /* eventfd: some are there */
+	struct machine_auto automatic[CONFIG_DEVICES_MAX];
+	struct loop_fd auto_timer; /* timerfd */
+	struct control *control;   /* NULL: there is no such socket */
+	enum machine_end asked;	   /* by the control socket, END_NONE: nothing */
+	_Atomic u32 notices;	   /* MACHINE_... below */
+	struct loop_fd noticed;	   /* eventfd: some are there */
 	struct loop_fd signals;
 	int signal; /* the first one that came, 0: none */
 };

@@ -61,7 +61,7 @@ struct child {
 	/* Open as long as the machine lives. */
 	struct image *image;
 	struct peer *tap;
-	bool lent; /* the tap is another's */
+	bool lent; /* they are another's */
 };
 
 static struct child *child_of(struct vhost_user_process *p)
@@ -148,9 +148,10 @@ static void child_end(struct child *c)
 		close(p.fd);
 	if (c->pid)
 		reap(c);
-	image_close(c->image);
-	if (!c->lent)
+	if (!c->lent) {
+		image_close(c->image);
 		peer_destroy(c->tap);
+	}
 	free(c->what);
 	free(c);
 }
@@ -238,6 +239,8 @@ static void put_disk(FILE *f, const struct child *c, const struct disk_config *c
 	fprintf(f, ",readonly=%s,direct=%s,aio=%s,cache=%s,discard=%s",
 		cfg->readonly ? "on" : "off", cfg->direct ? "on" : "off", aio[cfg->aio],
 		cfg->writethrough ? "writethrough" : "writeback", cfg->discard ? "on" : "off");
+	if (cfg->share)
+		put_setting(f, "share", "on");
 	if (cfg->serial)
 		put_setting(f, "serial", cfg->serial);
 }
@@ -273,6 +276,13 @@ static int describe(struct child *c, const struct device_config *d)
 	return fclose(f) ? -ENOMEM : 0;
 }
 
+static void inherit_image(struct child *c, struct image *image)
+{
+	c->image = image;
+	image_fds(image, c->fd);
+	c->nfds = c->fd[1] >= 0 ? 2 : 1;
+}
+
 int machine_child_disk(struct machine *m, const struct device_config *d,
 		       struct vhost_user_process **p)
 {
@@ -283,12 +293,25 @@ int machine_child_disk(struct machine *m, const struct device_config *d,
 		.aio = d->disk.aio,
 	};
 	struct child *c = child_create(m, d, "", o.path);
-	int err = c ? image_open(&c->image, &o) : -ENOMEM;
+	struct image *image;
+	int err = c ? image_open(&image, &o) : -ENOMEM;
 
 	if (err) /* it has said why */
 		return err;
-	image_fds(c->image, c->fd);
-	c->nfds = c->fd[1] >= 0 ? 2 : 1;
+	inherit_image(c, image);
+	*p = &c->process;
+	return describe(c, d);
+}
+
+int machine_child_image(struct machine *m, const struct device_config *d, struct image *image,
+			struct vhost_user_process **p)
+{
+	struct child *c = child_create(m, d, "", d->disk.file);
+
+	if (!c)
+		return -ENOMEM;
+	c->lent = true;
+	inherit_image(c, image);
 	*p = &c->process;
 	return describe(c, d);
 }

@@ -10,6 +10,7 @@
 #include "minivmm/base.h"
 
 struct device_config;
+struct image;
 struct machine;
 struct peer;
 struct vhost_user_process;
@@ -24,7 +25,10 @@ int machine_child_disk(struct machine *m, const struct device_config *d,
 int machine_child_net(struct machine *m, const struct device_config *d,
 		      struct vhost_user_process **p, u16 *mtu);
 
-/* Likewise, for a device with this peer, a tap, which outlives the process and is not used by us while it runs. */
+/* Likewise, for a device with this peer, a tap, or this image, which outlives the process. We and the process do not
+ * use it at the same time. */
+int machine_child_image(struct machine *m, const struct device_config *d, struct image *image,
+			struct vhost_user_process **p);
 int machine_child_tap(struct machine *m, const struct device_config *d, struct peer *tap,
 		      struct vhost_user_process **p);
 

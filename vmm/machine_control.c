@@ -174,7 +174,7 @@ static void ctl_device(void *arg, u32 i, struct control_device *d)
 	*d = (struct control_device){
 		.cfg = &m->cfg->device[i],
 		.type = v->ops->name,
-		.datapath = v->path ? v->path->ops->name : "inproc",
+		.datapath = virtio_path_name(v),
 		.offered = v->offered,
 		.negotiated = __atomic_load_n(&v->features, __ATOMIC_RELAXED),
 		.status = virtio_status_read(v),
@@ -194,7 +194,7 @@ static void ctl_queue(void *arg, u32 i, u32 q, struct control_queue *queue)
 	*queue = (struct control_queue){ .size = v->queue[q].size_max, .inproc = !path_of(v, q) };
 	machine_name_queue(m, i, q, queue->name);
 	vq_stats_read(&v->queue[q].vq.stats, &queue->ring);
-	if (virtio_is_net(v) && q < v->nqueues / 2 * 2) {
+	if (virtio_is_net(v) && q < virtio_net_rings(v)) {
 		struct virtio_net_stats s;
 
 		virtio_net_stats(v, q, &s);

@@ -199,6 +199,7 @@ static int open_image(struct daemon *d)
 		.readonly = cfg->readonly,
 		.direct = cfg->direct,
 		.aio = cfg->aio,
+		.lock = cfg->share ? IMAGE_SHARED : IMAGE_ALONE,
 		.opened = d->cfg->nfile_fds,
 		.fd = { d->cfg->file_fd[0], d->cfg->nfile_fds > 1 ? (int)d->cfg->file_fd[1] : -1 },
 	};

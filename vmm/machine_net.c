@@ -135,13 +135,13 @@ static int connect_net(struct machine *m, const struct device_config *d,
 	int err;
 
 	*path = NULL;
-	if (cfg->datapath == NET_VHOST_USER && !cfg->switches)
+	if (cfg->datapath == PATH_VHOST_USER && !d->switches)
 		return connect_vhost_user(m, d, o, npairs, peer, path);
 	err = open_peer(m, cfg, npairs, peer);
 	if (err)
 		return err;
 	err = decorate(cfg, peer);
-	if (!err && cfg->datapath == NET_VHOST_NET && !cfg->switches)
+	if (!err && cfg->datapath == PATH_VHOST_NET && !d->switches)
 		err = vhost_net_create(path, &m->env, *peer);
 	if (err)
 		peer_destroy(*peer);
@@ -177,13 +177,11 @@ int machine_create_net(struct machine *m, const struct device_config *d,
 	}
 	if (path)
 		virtio_set_path(*v, path);
-	if (cfg->switches) {
-		err = machine_begin_switching(m, d - m->cfg->device, *v, net.peer);
-		if (err) {
-			virtio_destroy(*v);
-			m->virtio[d - m->cfg->device] = NULL;
+	if (d->switches) {
+		m->tap[d - m->cfg->device] = net.peer;
+		err = machine_begin_switching(m, d - m->cfg->device, *v);
+		if (err)
 			return err;
-		}
 	}
 	if (cfg->link_down)
 		virtio_net_set_link(*v, false);
@@ -194,7 +192,7 @@ int machine_create_net(struct machine *m, const struct device_config *d,
 
 static void report(const struct device_config *d, struct virtio_dev *v)
 {
-	for (u32 q = 0; q < v->nqueues / 2 * 2; q++) {
+	for (u32 q = 0; q < virtio_net_rings(v); q++) {
 		struct virtio_net_stats s;
 		struct vq_stats ring;
 

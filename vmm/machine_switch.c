@@ -1,24 +1,32 @@
 // SPDX-License-Identifier: MIT
 /*
- * machine_switch.c - a network device is moved from one data path to another while the guest runs.
+ * machine_switch.c - a network device or disk is moved from one data path to another while the guest runs.
  *
- *	the tap ──┬── inproc		our own event loop
- *		  ├── vhost-net		the kernel's worker
- *		  └── vhost-user	a process of our own, which inherits the tap; or a back end at a socket, which has
- *					a connection of its own
+ *	the tap, ─┬── inproc		our own event loop
+ *	the image ├── vhost-net		the kernel's worker, on the tap
+ *		  └── vhost-user	a process of our own, which inherits tap or image; or a back end at a socket, which
+ *					has a connection of its own, or the same image open once more
  *
- * How it works: the device is made with the tap as its peer, whichever data path it begins with, and the tap stays open
- * here; only who reads and writes it changes. devices/virtio/virtio_path.c does the switch itself. Here is what stands
- * before it (the next path is made) and behind it (the last one is freed).
+ * How it works: the device is made with the tap as its peer, or with the image, whichever data path it begins with, and
+ * both stay open here; only who reads and writes them changes. devices/virtio/virtio_path.c does the switch itself. Here
+ * is what stands before it (the next path is made) and behind it (the last one is freed).
+ *
+ * The image's lock (devices/block/image.c) we keep as long as we live, whoever serves: so nobody gets in between two of
+ * them, nor while a back end that has died is started again. A process of our own inherits it. A back end at a socket
+ * locks for itself, and it does so when it is started, while we serve, and ends after we do again. So with share=on our
+ * lock lets in writers that share, but not a second machine; and since the back end's lock shows on our image, one that
+ * has another image is found out. Without share=on it has to be told not to lock.
  *
  * At the start each of the paths is made once, to learn what it can serve: the driver is offered what all can.
  */
 #include "vmm/machine_switch.h"
 #include "minivmm/datapath.h"
 #include "minivmm/devices.h"
+#include "minivmm/image.h"
 #include "minivmm/log.h"
 #include "minivmm/peer.h"
 #include "vmm/machine.h"
+#include "vmm/machine_auto.h"
 #include "vmm/machine_child.h"
 
 #include <errno.h>
@@ -31,6 +39,7 @@
 #define BUSY_TRIES 20 /* a frame that waits for the driver's buffers */
 #define BUSY_US	   500
 #define ANSWER_MS  1000 /* for each of a back end's: the main loop waits */
+#define PROCESS_MS 5000 /* likewise, of a process of our own, which has to be started first */
 
 static int fail(int err, char *why, size_t size, const char *fmt, ...)
 {
@@ -44,29 +53,77 @@ static int fail(int err, char *why, size_t size, const char *fmt, ...)
 
 /* ---- a data path, and what belongs to it ---- */
 
-static int make_vhost_user(struct machine *m, u32 i, const char *socket, struct machine_path *p)
+static u32 answer_ms(const struct machine_path *p)
+{
+	return p->process ? PROCESS_MS : ANSWER_MS;
+}
+
+static int make_for_net(struct machine *m, u32 i, struct machine_path *p)
 {
 	const struct device_config *d = &m->cfg->device[i];
-	struct virtio_dev *v = m->virtio[i];
-	struct vhost_user_net_options o = {
+	const struct vhost_user_net_options o = {
+		.process = p->process,
+		.path = p->socket,
 		.npairs = 1,
-		.queue_size = v->queue[0].size_max,
+		.queue_size = m->virtio[i]->queue[0].size_max,
 		.packed = d->packed,
 		.mtu = d->net.mtu,
-		.timeout_ms = ANSWER_MS,
+		.timeout_ms = answer_ms(p),
 	};
+	int err = vhost_user_net_create(&p->path, &p->stand_in, &m->env, &o);
+
+	if (!err && d->switches >> PATH_INPROC & 1)
+		machine_watch_back_end(m, i, p->stand_in);
+	return err;
+}
+
+/* Has the back end at the socket our image? It shows if both share it. */
+static int check_image(struct machine *m, u32 i, const struct machine_path *p)
+{
+	const struct disk_config *cfg = &m->cfg->device[i].disk;
+
+	if (!p->socket || !cfg->share || image_has_other_writer(m->image[i]))
+		return 0;
+	log_err("%s: the back end at %s has no lock on %s: it has another image, or is told not to "
+		"lock",
+		m->cfg->device[i].id, p->socket, cfg->file);
+	return -ENOLCK;
+}
+
+static int make_for_disk(struct machine *m, u32 i, struct machine_path *p)
+{
+	const struct vhost_user_blk_options o = {
+		.v = m->virtio[i],
+		.process = p->process,
+		.path = p->socket,
+		.packed = m->cfg->device[i].packed,
+		.timeout_ms = answer_ms(p),
+	};
+	int err = vhost_user_blk_create(&p->path, &m->env, &o);
+
+	return err ? err : check_image(m, i, p);
+}
+
+/* A process of our own, with what the device has. */
+static int make_process(struct machine *m, u32 i, struct vhost_user_process **process)
+{
+	const struct device_config *d = &m->cfg->device[i];
+
+	return d->kind == DEVICE_NET ? machine_child_tap(m, d, m->tap[i], process)
+				     : machine_child_image(m, d, m->image[i], process);
+}
+
+static int make_vhost_user(struct machine *m, u32 i, const char *socket, struct machine_path *p)
+{
 	int err = 0;
 
-	if (socket) {
-		p->socket = strdup(socket);
-		err = p->socket ? 0 : -ENOMEM;
-		o.path = p->socket;
-	} else {
-		err = machine_child_tap(m, d, m->tap[i], &p->process);
-		o.process = p->process;
-	}
+	if (!socket)
+		err = make_process(m, i, &p->process);
+	else if (!(p->socket = strdup(socket)))
+		err = -ENOMEM;
 	if (!err)
-		err = vhost_user_net_create(&p->path, &p->stand_in, &m->env, &o);
+		err = m->cfg->device[i].kind == DEVICE_NET ? make_for_net(m, i, p)
+							   : make_for_disk(m, i, p);
 	if (err && p->process)
 		machine_explain_child(p->process, err);
 	return err;
@@ -89,9 +146,9 @@ static int make_path(struct machine *m, u32 i, u32 kind, const char *socket, str
 	int err = 0;
 
 	*p = (struct machine_path){ 0 };
-	if (kind == NET_VHOST_NET)
+	if (kind == PATH_VHOST_NET)
 		err = vhost_net_create(&p->path, &m->env, m->tap[i]);
-	if (kind == NET_VHOST_USER)
+	if (kind == PATH_VHOST_USER)
 		err = make_vhost_user(m, i, socket, p);
 	if (err)
 		free_path(m, p);
@@ -100,23 +157,22 @@ static int make_path(struct machine *m, u32 i, u32 kind, const char *socket, str
 
 /* ---- the start ---- */
 
-int machine_begin_switching(struct machine *m, u32 i, struct virtio_dev *v, struct peer *peer)
+static int begin(struct machine *m, u32 i)
 {
-	const struct net_config *cfg = &m->cfg->device[i].net;
+	const struct device_config *d = &m->cfg->device[i];
+	struct virtio_dev *v = m->virtio[i];
 	struct machine_path p;
 
-	m->virtio[i] = v;
-	m->tap[i] = peer;
-	for (u32 kind = NET_VHOST_NET; kind <= NET_VHOST_USER; kind++) {
+	for (u32 kind = PATH_VHOST_NET; kind <= PATH_VHOST_USER; kind++) {
 		int err;
 
-		if (!(cfg->switches >> kind & 1))
+		if (!(d->switches >> kind & 1))
 			continue;
 		err = make_path(m, i, kind, NULL, &p);
 		if (err)
 			return err;
 		virtio_limit_features(v, p.path);
-		if (kind != cfg->datapath) {
+		if (kind != config_path(d)) {
 			free_path(m, &p);
 			continue;
 		}
@@ -124,6 +180,19 @@ int machine_begin_switching(struct machine *m, u32 i, struct virtio_dev *v, stru
 		virtio_set_path(v, p.path);
 	}
 	return 0;
+}
+
+int machine_begin_switching(struct machine *m, u32 i, struct virtio_dev *v)
+{
+	int err;
+
+	m->virtio[i] = v;
+	err = begin(m, i);
+	if (!err)
+		return 0;
+	virtio_destroy(v);
+	m->virtio[i] = NULL;
+	return err;
 }
 
 void machine_end_switching(struct machine *m)
@@ -172,36 +241,42 @@ static int try_switch(struct virtio_dev *v, struct datapath *next, struct virtio
 	return err;
 }
 
+static void restore_peer(struct virtio_dev *v)
+{
+	if (virtio_is_net(v))
+		virtio_net_restore_peer(v);
+}
+
 int machine_switch(struct machine *m, u32 i, const char *to, const char *socket,
 		   struct virtio_switch *s, char *why, size_t size)
 {
 	const struct device_config *d = &m->cfg->device[i];
-	int kind = config_net_datapath(to, strlen(to)), err;
+	int kind = config_path_kind(to), err;
 	struct virtio_dev *v = m->virtio[i];
 	struct machine_path p;
 
-	if (d->kind != DEVICE_NET || !d->net.switches)
+	if (!d->switches)
 		return fail(-EINVAL, why, size, "%s was not started with switch=", d->id);
-	if (kind < 0 || !(d->net.switches >> kind & 1))
+	if (kind < 0 || !(d->switches >> kind & 1))
 		return fail(-EINVAL, why, size, "%s was started with switch=%s, without %s", d->id,
-			    d->net.switch_text, to);
-	if (socket && kind != NET_VHOST_USER)
+			    d->switch_text, to);
+	if (socket && kind != PATH_VHOST_USER)
 		return fail(-EINVAL, why, size, "a socket is for vhost-user");
 	err = make_path(m, i, kind, socket, &p);
 	if (err) {
-		virtio_net_restore_peer(v);
+		restore_peer(v);
 		return fail(err, why, size, "%s can't be had; see the log", to);
 	}
 	err = try_switch(v, p.path, s);
 	if (err) {
 		free_path(m, &p);
-		virtio_net_restore_peer(v);
+		restore_peer(v);
 		return explain(err, v, s, to, why, size);
 	}
 	log_info("%s: %s serves it now, after %llu us without service", d->id, to,
 		 (unsigned long long)(s->quiesce_ns + s->hand_over_ns + s->restart_ns) / 1000);
 	free_path(m, &m->path[i]);
 	m->path[i] = p;
-	virtio_net_restore_peer(v); /* the last one may have left its own settings */
+	restore_peer(v); /* the last one may have left its own settings */
 	return 0;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * machine_switch.h - the data paths that a network device can be moved to while the guest runs.
+ * machine_switch.h - the data paths that a network device or disk can be moved to while the guest runs.
  *
  * Threads: the main loop's.
  */
@@ -11,13 +11,13 @@
 #include "minivmm/virtio.h"
 
 struct machine;
-struct peer;
 
 /*
- * Device `i`, a network device that has just been made with `switch=`, is to offer only what each of the data
- * paths can serve, and to begin with the one that the configuration says. Returns 0, or -errno after a message.
+ * Device `i`, which has just been made with `switch=` and m->tap[i] or m->image[i], is to offer only what each of the
+ * data paths can serve, and to begin with the one that the configuration says. Returns 0, or -errno after a message; then
+ * the device is freed.
  */
-int machine_begin_switching(struct machine *m, u32 i, struct virtio_dev *v, struct peer *peer);
+int machine_begin_switching(struct machine *m, u32 i, struct virtio_dev *v);
 
 /*
  * Move device `i` to the data path called `to`; vhost-user: at the back end that listens at `socket`, or, if that is

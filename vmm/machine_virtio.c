@@ -12,6 +12,7 @@
 #include "minivmm/virtio.h"
 #include "vmm/machine.h"
 #include "vmm/machine_child.h"
+#include "vmm/machine_switch.h"
 
 #include <errno.h>
 #include <linux/virtio_ids.h>
@@ -60,26 +61,33 @@ int machine_refused(const char *option, int err)
 	return err;
 }
 
-static int create_disk(struct machine *m, const struct disk_config *cfg,
+static int create_disk(struct machine *m, const struct device_config *d,
 		       const struct virtio_options *o, struct virtio_dev **v)
 {
+	const struct disk_config *cfg = &d->disk;
 	const struct image_options image = {
 		.path = cfg->file,
 		.readonly = cfg->readonly,
 		.direct = cfg->direct,
 		.aio = cfg->aio,
+		.lock = cfg->share ? IMAGE_OWNED : IMAGE_ALONE,
 	};
 	struct virtio_blk_options blk = {
 		.writethrough = cfg->writethrough,
 		.discard = cfg->discard,
 		.serial = cfg->serial,
+		.modest = d->switches,
 	};
+	u32 i = d - m->cfg->device;
 	int err = image_open(&blk.image, &image);
 
 	if (err) /* it has said why */
 		return err;
 	err = virtio_blk_create(v, &m->env, o, &blk);
-	return err ? machine_refused("disk", err) : 0;
+	if (err)
+		return machine_refused("disk", err);
+	m->image[i] = blk.image;
+	return d->switches ? machine_begin_switching(m, i, *v) : 0;
 }
 
 /* These two say themselves why they can't be made. */
@@ -143,9 +151,9 @@ static int create(struct machine *m, const struct device_config *d, struct strea
 
 	switch (d->kind) {
 	case DEVICE_DISK:
-		if (d->disk.datapath == DISK_VHOST_USER)
+		if (d->disk.datapath == DISK_VHOST_USER && !d->switches)
 			return create_vhost_user_disk(m, d, o, v);
-		return create_disk(m, &d->disk, o, v);
+		return create_disk(m, d, o, v);
 	case DEVICE_CONSOLE:
 		return create_console(m, &d->console, stream, o, v);
 	case DEVICE_RNG:
@@ -203,7 +211,7 @@ static bool has_back_end(const struct device_config *d)
 {
 	return d->kind == DEVICE_VHOST_USER ||
 	       (d->kind == DEVICE_DISK && d->disk.datapath == DISK_VHOST_USER && d->disk.socket) ||
-	       (d->kind == DEVICE_NET && d->net.datapath == NET_VHOST_USER &&
+	       (d->kind == DEVICE_NET && d->net.datapath == PATH_VHOST_USER &&
 		d->net.peer == NET_BACK_END);
 }
 

@@ -11,6 +11,18 @@
  *    do. A reader of theirs holds 100 (it reads) and 201 (nobody may write) and looks whether 101 is
  *    held; a writer of theirs holds 101.
  *
+ *    A writer that is to share the image (IMAGE_SHARED, IMAGE_OWNED) does as qemu-storage-daemon's
+ *    exports: it holds 100 and 101, not 201, and looks whether somebody else holds 200 or 201. So those
+ *    get in, and who wants the image for himself does not. The one whose guest has the disk
+ *    (IMAGE_OWNED) also locks bytes 0 to 99, which keeps out a second such one, and our readers.
+ *
+ *	bytes		0-99	100,101	102-199	200	201	202	203	204-
+ *	IMAGE_ALONE	write ------------------------------------------------->
+ *	a reader	read -->100	-	-	read ------------------>
+ *	IMAGE_SHARED	-	read	-	looks	looks	-	read	-
+ *	IMAGE_OWNED	write	read	-	looks	looks	-	read	-
+ *	QEMU's export	-	read	-	looks	looks	-	-	-
+ *
  *  - O_DIRECT needs offsets, lengths and buffers in certain units: statx() tells (Linux 6.1), else
  *    reads are tried. What does not fit goes through a second descriptor without O_DIRECT.
  *
@@ -38,9 +50,12 @@
 #include <unistd.h>
 
 /* QEMU's lock bytes: block/file-posix.c. */
-#define QEMU_WRITES    101
-#define QEMU_RESIZES   103
-#define QEMU_NOT_WRITE 201
+#define QEMU_READS	100
+#define QEMU_WRITES	101
+#define QEMU_RESIZES	103
+#define QEMU_NOT_READ	200
+#define QEMU_NOT_WRITE	201
+#define QEMU_NOT_RESIZE 203
 
 static int lock_bytes(int fd, int cmd, int type, u64 first, u64 end)
 {
@@ -56,30 +71,59 @@ static int lock_bytes(int fd, int cmd, int type, u64 first, u64 end)
 	return cmd == F_OFD_GETLK && lk.l_type != F_UNLCK ? -EAGAIN : 0;
 }
 
-static int lock_image(const struct image *img)
+static int lock_for_reading(int fd)
 {
-	const char *who = img->readonly ? "a program that writes it" : "another program";
-	int err;
+	int err = lock_bytes(fd, F_OFD_SETLK, F_RDLCK, 0, QEMU_WRITES);
 
-	if (!img->readonly) {
-		err = lock_bytes(img->fd, F_OFD_SETLK, F_WRLCK, 0, 0);
-	} else {
-		err = lock_bytes(img->fd, F_OFD_SETLK, F_RDLCK, 0, QEMU_WRITES);
-		if (!err)
-			err = lock_bytes(img->fd, F_OFD_SETLK, F_RDLCK, QEMU_NOT_WRITE, 0);
-		if (!err)
-			err = lock_bytes(img->fd, F_OFD_GETLK, F_WRLCK, QEMU_WRITES,
-					 QEMU_RESIZES + 1);
-	}
+	if (!err)
+		err = lock_bytes(fd, F_OFD_SETLK, F_RDLCK, QEMU_NOT_WRITE, 0);
+	return err ? err : lock_bytes(fd, F_OFD_GETLK, F_WRLCK, QEMU_WRITES, QEMU_RESIZES + 1);
+}
+
+/* First lock, then look: of two who come at once one sees the other. */
+static int lock_for_sharing(int fd, bool owned)
+{
+	int err = owned ? lock_bytes(fd, F_OFD_SETLK, F_WRLCK, 0, QEMU_READS) : 0;
+
+	if (!err)
+		err = lock_bytes(fd, F_OFD_SETLK, F_RDLCK, QEMU_READS, QEMU_WRITES + 1);
+	if (!err)
+		err = lock_bytes(fd, F_OFD_SETLK, F_RDLCK, QEMU_NOT_RESIZE, QEMU_NOT_RESIZE + 1);
+	return err ? err : lock_bytes(fd, F_OFD_GETLK, F_WRLCK, QEMU_NOT_READ, QEMU_NOT_WRITE + 1);
+}
+
+static int lock_as_asked(const struct image *img, enum image_lock lock)
+{
+	if (img->readonly)
+		return lock_for_reading(img->fd);
+	if (lock != IMAGE_ALONE)
+		return lock_for_sharing(img->fd, lock == IMAGE_OWNED);
+	return lock_bytes(img->fd, F_OFD_SETLK, F_WRLCK, 0, 0);
+}
+
+static int lock_image(const struct image *img, enum image_lock lock)
+{
+	const char *who = img->readonly		? "a program that writes it"
+			  : lock == IMAGE_ALONE ? "another program"
+						: "a program that does not share it";
+	int err = lock_as_asked(img, lock);
+
 	if (err == -EAGAIN || err == -EACCES) {
 		log_err("%s: locked by %s; end it first%s", img->path, who,
-			img->readonly ? "" : ", or give readonly=on to all who use it");
+			img->readonly || lock != IMAGE_ALONE
+				? ""
+				: ", or give readonly=on to all who use it");
 		return -EBUSY;
 	}
 	if (err)
 		log_warn("%s: can't be locked (%s); see to it that nobody else uses it", img->path,
 			 strerror(-err));
 	return 0;
+}
+
+bool image_has_other_writer(const struct image *img)
+{
+	return lock_bytes(img->fd, F_OFD_GETLK, F_WRLCK, QEMU_WRITES, QEMU_WRITES + 1) == -EAGAIN;
 }
 
 /* Say what is wrong with opening the file. */
@@ -325,7 +369,7 @@ int image_open(struct image **out, const struct image_options *o)
 	for (u32 i = 0; !err && i < ARRAY_SIZE(stages); i++)
 		err = stages[i](img);
 	if (!err)
-		err = lock_image(img);
+		err = lock_image(img, o->lock);
 	if (err) {
 		image_close(img);
 		return err;
@@ -366,6 +410,11 @@ u64 image_size(const struct image *img)
 bool image_readonly(const struct image *img)
 {
 	return img->readonly;
+}
+
+bool image_is_lost(const struct image *img)
+{
+	return atomic_load(&img->flush_err) || atomic_load(&img->cut);
 }
 
 u32 image_block_size(const struct image *img)

@@ -43,6 +43,8 @@
 #define MQ	     VIRTIO_FEATURE(VIRTIO_NET_F_MQ)
 #define HAS_PROTOCOL (1ULL << VHOST_USER_F_PROTOCOL_FEATURES)
 
+#define DRAIN_MS     1000
+
 /* With the relay neither side can have these. */
 #define RELAY_CANT (VIRTIO_FEATURE(VIRTIO_F_RING_PACKED) | VIRTIO_FEATURE(VIRTIO_F_IN_ORDER))
 
@@ -442,6 +444,8 @@ static int ring_down(struct vhost_user *vu, u32 index)
 	struct vhost_user_msg m;
 	int err;
 
+	if (vu->relay)
+		vhost_user_relay_drain(vu->relay, index, vu->conn.sock, DRAIN_MS);
 	vhost_user_msg_init(&m, VHOST_USER_GET_VRING_BASE);
 	m.hdr.size = sizeof(m.vring);
 	m.vring.index = index;

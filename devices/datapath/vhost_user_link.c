@@ -268,6 +268,21 @@ static int check_back_end(struct vhost_user *vu)
 	return -EOPNOTSUPP;
 }
 
+/* Does its configuration space suit the device? */
+static int check_config(struct vhost_user *vu)
+{
+	char why[120];
+	int err = vhost_user_get_config(&vu->conn, vu->config, vu->o.config_len);
+
+	if (err || !vu->o.fits ||
+	    vu->o.fits(vu->o.owner, vu->conn.features, vu->config, why, sizeof(why)))
+		return err;
+	if (vu->ntold++ < VHOST_USER_TOLD_MAX)
+		log_err("--%s: %s: the back end's disk is not this one: %s", vu->o.option,
+			vu->where, why);
+	return -EOPNOTSUPP;
+}
+
 /* Agree with the back end at vu->conn.sock, and give it all that the last one had. Returns 0, or an error
  * of the connection's, or -EOPNOTSUPP after a message. */
 static int establish(struct vhost_user *vu)
@@ -277,7 +292,7 @@ static int establish(struct vhost_user *vu)
 	if (!err)
 		err = check_back_end(vu);
 	if (!err && vu->o.config_len)
-		err = vhost_user_get_config(&vu->conn, vu->config, vu->o.config_len);
+		err = check_config(vu);
 	if (!err)
 		err = open_channel(vu);
 	vu->hangup.fd = vu->conn.sock;

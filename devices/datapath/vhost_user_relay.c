@@ -63,6 +63,7 @@
 /* Beyond what any guest's physical address has bits for. */
 #define RELAY_GPA  (1ULL << 52)
 #define CACHE_LINE 64
+#define LOOK_NS	   100000
 
 /* A chain in flight, at the place of its head. They are a list, in the driver's order. */
 struct flight {
@@ -518,6 +519,30 @@ static u64 now_ms(void)
 	return ts.tv_sec * 1000ULL + ts.tv_nsec / 1000000;
 }
 
+/* Between two looks at the back end's ring: its call can't be waited for, since it may take that back. Returns 0,
+ * -ECONNRESET (the back end has gone) or -ETIMEDOUT (it is `end`). */
+static int wait_a_little(int sock, u64 end)
+{
+	const struct timespec limit = { .tv_nsec = LOOK_NS };
+	struct pollfd p = { .fd = sock, .events = POLLRDHUP };
+
+	if (ppoll(&p, 1, &limit, NULL) > 0)
+		return -ECONNRESET;
+	return now_ms() >= end ? -ETIMEDOUT : 0;
+}
+
+void vhost_user_relay_drain(struct vhost_user_relay *relay, u32 index, int sock, u32 ms)
+{
+	struct relay_ring *r = &relay->ring[index];
+	u64 end = now_ms() + ms;
+
+	pthread_mutex_lock(&r->lock);
+	do
+		give(r);
+	while (r->used && r->nflight && !wait_a_little(sock, end));
+	pthread_mutex_unlock(&r->lock);
+}
+
 /*
  * "The back end must ... stop": most have used all that they took by then. Some use the last later, and call
  * nobody any more, so the ring is looked at.
@@ -525,7 +550,6 @@ static u64 now_ms(void)
 int vhost_user_relay_finish(struct vhost_user_relay *relay, u32 index, u16 base, int sock, u32 ms)
 {
 	struct relay_ring *r = &relay->ring[index];
-	struct pollfd p = { .fd = sock, .events = POLLRDHUP };
 	u64 end = now_ms() + ms;
 	int err = 0;
 	u16 left;
@@ -536,10 +560,7 @@ int vhost_user_relay_finish(struct vhost_user_relay *relay, u32 index, u16 base,
 	if (r->used && left > r->nflight)
 		err = -EPROTO;
 	while (!err && r->used && r->nflight > left) {
-		if (poll(&p, 1, 1) > 0)
-			err = -ECONNRESET;
-		else if (now_ms() >= end)
-			err = -ETIMEDOUT;
+		err = wait_a_little(sock, end);
 		give(r);
 	}
 	if (r->lied)

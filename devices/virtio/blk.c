@@ -28,6 +28,7 @@
 #include "devices/datapath/inproc.h"
 #include "minivmm/devices.h"
 #include "minivmm/image.h"
+#include "minivmm/log.h"
 #include "minivmm/virtio.h"
 
 #include <assert.h>
@@ -38,14 +39,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define QUEUE_SIZE   256
-#define SECTOR	     512
-#define SEGMENTS_MAX 254       /* of data in a request; a page of descriptors, with the other two */
-#define SEGMENT_SIZE (1 * MIB) /* the driver's pieces: an advice (size_max) */
-#define BLOCK_SIZE   4096      /* what is best written at once, even if less is possible */
-#define RANGES_MAX   16	       /* in a discard or write-zeroes */
-#define DISCARD_MAX  (1 * GIB) /* bytes in such a range */
-#define ZEROES_MAX   (32 * MIB) /* less: they may have to be written */
+#define QUEUE_SIZE	256
+#define SECTOR		512
+#define SEGMENTS_MAX	254 /* of data in a request; a page of descriptors, with the other two */
+#define SEGMENT_SIZE	(1 * MIB) /* the driver's pieces: an advice (size_max) */
+#define BLOCK_SIZE	4096	  /* what is best written at once, even if less is possible */
+#define RANGES_MAX	16	  /* in a discard or write-zeroes */
+#define MODEST_SEGMENTS 126
+#define MODEST_RANGE	(16 * MIB) /* bytes in the one range of a discard or write-zeroes */
+#define DISCARD_MAX	(1 * GIB)  /* bytes in such a range */
+#define ZEROES_MAX	(32 * MIB) /* less: they may have to be written */
 
 /* Above what size_max and seg_max allow, 254 MiB, since a driver need not accept them: the largest
  * that UEFI's asks for. */
@@ -359,6 +362,17 @@ static void blk_quiesce(struct virtio_dev *v, struct virtio_queue *q)
 	vq_publish(&q->vq);
 }
 
+/* What was lost with a flush that failed, or with a file that was cut, only our own image knows. */
+static int blk_path_changes(struct virtio_dev *v, struct datapath *next)
+{
+	if (!next || !image_is_lost(blk_of(v)->image))
+		return 0;
+	log_err("virtio-blk: data has been lost, and another data path would not know; the disk "
+		"stays "
+		"where it is");
+	return -EIO;
+}
+
 /* ---- configuration ---- */
 
 static void set_writeback(struct virtio_dev *v, u8 writeback)
@@ -414,6 +428,20 @@ static u8 log2_of(u32 n)
 	return 31 - __builtin_clz(n);
 }
 
+static void be_modest(struct virtio_blk_config *c)
+{
+	if (c->seg_max > MODEST_SEGMENTS)
+		c->seg_max = MODEST_SEGMENTS;
+	if (c->max_discard_seg) {
+		c->max_discard_seg = 1;
+		c->max_discard_sectors = MODEST_RANGE / SECTOR;
+	}
+	if (c->max_write_zeroes_seg) {
+		c->max_write_zeroes_seg = 1;
+		c->max_write_zeroes_sectors = MODEST_RANGE / SECTOR;
+	}
+}
+
 static void offer(struct blk *blk, const struct virtio_blk_options *o)
 {
 	u32 block = image_block_size(blk->image);
@@ -457,6 +485,8 @@ static void offer(struct blk *blk, const struct virtio_blk_options *o)
 	}
 	if (o->seg_max && o->seg_max < c.seg_max)
 		c.seg_max = o->seg_max;
+	if (o->modest)
+		be_modest(&c);
 	memcpy(v->config, &c, CONFIG_LEN);
 	v->config_writable[WRITEBACK] = 1;
 }
@@ -519,6 +549,7 @@ static const struct virtio_ops blk_ops = {
 	.config_written = blk_config_written,
 	.serve = blk_serve,
 	.quiesce = blk_quiesce,
+	.path_changes = blk_path_changes,
 	.reset = blk_reset,
 	.destroy = blk_destroy,
 };

@@ -114,6 +114,11 @@ void virtio_net_set_link(struct virtio_dev *v, bool up)
 		v->path->ops->set_link(v->path, up);
 }
 
+u32 virtio_net_rings(const struct virtio_dev *v)
+{
+	return v->nqueues / 2 * 2;
+}
+
 bool virtio_net_plugged(struct virtio_dev *v)
 {
 	return __atomic_load_n(&net_of(v)->cable, __ATOMIC_RELAXED);
@@ -431,7 +436,7 @@ static bool net_in_hand(const struct virtio_dev *v, const struct virtio_queue *q
 	return q->index % 2 == 0 && pair < net->npairs && net->pair[pair].rx.held;
 }
 
-static void net_path_changes(struct virtio_dev *v, struct datapath *next)
+static int net_path_changes(struct virtio_dev *v, struct datapath *next)
 {
 	struct net *net = net_of(v);
 
@@ -439,6 +444,7 @@ static void net_path_changes(struct virtio_dev *v, struct datapath *next)
 		next->ops->use_pairs(next, net->active);
 	if (next && next->ops->set_link)
 		next->ops->set_link(next, net->plugged);
+	return 0;
 }
 
 static u64 load(const u64 *counter)

@@ -30,6 +30,7 @@
 #include "devices/virtio/virtio_internal.h"
 #include "minivmm/datapath.h"
 #include "minivmm/log.h"
+#include "minivmm/mem.h"
 #include "minivmm/mem_log.h"
 
 #include <errno.h>
@@ -220,6 +221,33 @@ int virtio_log_dirty(struct virtio_dev *v, const struct mem_log *log)
 	return err;
 }
 
+/* ---- what is done, whoever serves ---- */
+
+const char *virtio_path_name(const struct virtio_dev *v)
+{
+	return v->path ? v->path->ops->name : "inproc";
+}
+
+/* 2.7.8: le16 flags, le16 idx. */
+#define USED_LEN 4
+#define USED_IDX 2
+
+bool virtio_queue_used(struct virtio_dev *v, u32 index, u16 *used)
+{
+	const struct virtio_queue *q = &v->queue[index];
+	const u8 *ring = NULL;
+
+	/* Who has the lock may be waiting for this very loop. */
+	if (pthread_mutex_trylock(&v->lock))
+		return false;
+	if (q->running && !virtio_has_feature(v, VIRTIO_F_RING_PACKED))
+		ring = mem_ptr(v->env->mem, q->device, USED_LEN);
+	if (ring)
+		*used = __atomic_load_n((const u16 *)(ring + USED_IDX), __ATOMIC_RELAXED);
+	pthread_mutex_unlock(&v->lock);
+	return ring != NULL;
+}
+
 /* ---- the live switch ---- */
 
 static u64 now_ns(void)
@@ -357,7 +385,7 @@ static int move(struct virtio_dev *v, struct datapath *next, u64 queues, struct 
 	int err = at_rest(v, queues) ? 0 : -EBUSY;
 
 	if (!err && v->ops->path_changes)
-		v->ops->path_changes(v, next);
+		err = v->ops->path_changes(v, next);
 	if (!err)
 		v->path = next;
 	s->hand_over_ns = now_ns() - began;

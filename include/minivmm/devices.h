@@ -52,6 +52,9 @@ struct virtio_blk_options {
 	bool discard;	     /* offer discard and write-zeroes */
 	const char *serial;  /* what GET_ID tells, at most 20 bytes; NULL: empty */
 	u32 seg_max; /* as told to the driver, if the queue allows so many; 0: the default */
+	/* The driver is told of no more than other programs that serve disks can do, too: in their requests it is
+	 * as qemu-storage-daemon. */
+	bool modest;
 };
 int virtio_blk_create(struct virtio_dev **v, const struct machine_env *env,
 		      const struct virtio_options *o, const struct virtio_blk_options *blk);
@@ -98,6 +101,9 @@ void virtio_net_set_link(struct virtio_dev *v, bool up);
 
 /* Somebody else may have changed the peer's offloads: set them as the driver has them. Main loop's thread. */
 void virtio_net_restore_peer(struct virtio_dev *v);
+
+/* How many queues move frames: the first ones. */
+u32 virtio_net_rings(const struct virtio_dev *v);
 
 /* Is the cable in? Any thread. */
 bool virtio_net_plugged(struct virtio_dev *v);
@@ -195,6 +201,21 @@ struct vhost_user_net_options {
 };
 int vhost_user_net_create(struct datapath **d, struct peer **peer, const struct machine_env *env,
 			  const struct vhost_user_net_options *o);
+
+/*
+ * Likewise for a block device, `v`, which outlives the data path: by a back end that has the same image. Its
+ * configuration space stays the device's own, and is what a back end must be able to do. Returns 0, or -errno after one
+ * line in the log.
+ */
+struct vhost_user_blk_options {
+	struct virtio_dev *v;
+	struct vhost_user_process *process; /* in the place of a socket; NULL: `path` */
+	const char *path;		    /* of the socket; outlives the data path */
+	bool packed;			    /* the back end must have packed rings */
+	u32 timeout_ms;			    /* for each answer of the back end; 0: some seconds */
+};
+int vhost_user_blk_create(struct datapath **d, const struct machine_env *env,
+			  const struct vhost_user_blk_options *o);
 
 /*
  * Give `v` a transport, which owns it from then on (on error the caller still does): in the lowest

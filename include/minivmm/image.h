@@ -7,8 +7,9 @@
  *	struct image_queue    one event loop's way to it: an io_uring, or a pool of threads
  *	struct image_req      one request in flight, owned by the caller until done() has run
  *
- * An image is locked while it is open, for one writer or many readers, with the open file
- * description lock that QEMU's tools respect too. Whoever has been given the open file shares the lock.
+ * An image is locked while it is open, for one writer, writers that agree to share it, or many readers, with
+ * the open file description lock that QEMU's tools respect too. Whoever has been given the open file shares the
+ * lock.
  *
  * Data that is lost stays lost: once the file has been made shorter, all requests fail, and once a
  * flush has failed, all flushes.
@@ -28,9 +29,17 @@ struct loop;
 
 enum image_aio { IMAGE_AIO_AUTO, IMAGE_AIO_IO_URING, IMAGE_AIO_THREADS };
 
+/* Of an image that is written: who else may write it at the same time? Readers share it in any case. */
+enum image_lock {
+	IMAGE_ALONE,  /* nobody */
+	IMAGE_SHARED, /* whoever shares it, too: minivmm with these, qemu-storage-daemon's exports */
+	IMAGE_OWNED,  /* likewise, but nobody else with IMAGE_OWNED */
+};
+
 struct image_options {
 	const char *path;
 	bool readonly;
+	enum image_lock lock;
 	bool direct; /* O_DIRECT: past the host's page cache */
 	enum image_aio aio;
 	/* It is open already: fd[0] as `readonly` and `direct` say, fd[1] likewise but without O_DIRECT, -1 if not
@@ -79,6 +88,10 @@ u64 image_size(const struct image *img); /* bytes, when it was opened */
 bool image_readonly(const struct image *img);
 /* The open file, for another process: what image_options.fd is. They stay the image's. */
 void image_fds(const struct image *img, int fd[2]);
+/* Does somebody else hold the image's lock, sharing it, to write? Then it is the same image. */
+bool image_has_other_writer(const struct image *img);
+/* Has data been lost, so that all flushes or all requests fail? Nobody else knows it. */
+bool image_is_lost(const struct image *img);
 u32 image_block_size(const struct image *img); /* the unit it can be accessed in: 512 to 4096 */
 /* The unit of discard and write-zeroes in bytes; 0: the file system can't discard. */
 u32 image_discard_granularity(const struct image *img);

@@ -83,8 +83,9 @@ struct virtio_ops {
 	 * stopped. NULL: never. Main loop's thread. */
 	bool (*in_hand)(const struct virtio_dev *v, const struct virtio_queue *q);
 	/* The data path is about to become `next` (NULL: in-process); all queues are stopped. Tell it what it
-	 * has to know. NULL: nothing to do. Main loop's thread. */
-	void (*path_changes)(struct virtio_dev *v, struct datapath *next);
+	 * has to know. Returns 0, or -errno after a message: only the old one can serve the device. NULL:
+	 * nothing to do. Main loop's thread. */
+	int (*path_changes)(struct virtio_dev *v, struct datapath *next);
 	/* Status 0 was written or the machine is reset: state and v->config (under config_lock) as
 	 * after creation. The queues are stopped. NULL: nothing to do. */
 	void (*reset)(struct virtio_dev *v);
@@ -280,6 +281,13 @@ void virtio_resume(struct virtio_dev *v);
 int virtio_log_dirty(struct virtio_dev *v, const struct mem_log *log);
 
 /* How a live switch went. The first three are what the driver may have felt: no queue was served. */
+/* Who serves the device: "inproc", "vhost-net", ... Main loop's thread. */
+const char *virtio_path_name(const struct virtio_dev *v);
+
+/* How many chains of queue `index`, a split ring, are done, modulo 2^16, whoever serves it: as the ring itself says, so
+ * a guest may make it say anything. False: it has no such ring now, or a driver is at the registers. Main loop's thread. */
+bool virtio_queue_used(struct virtio_dev *v, u32 index, u16 *used);
+
 struct virtio_switch {
 	u64 quiesce_ns, hand_over_ns, restart_ns;
 	u64 missing; /* -EOPNOTSUPP: the features that the new path can't serve */

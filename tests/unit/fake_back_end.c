@@ -407,6 +407,7 @@ static bool handle(struct back_end *be, struct vhost_user_msg *m)
 		__atomic_store_n(&be->rarp, m->num, __ATOMIC_SEQ_CST);
 		return false;
 	case VHOST_USER_GET_VRING_BASE:
+		be_set(&be->forgot, be_get(&be->forgot) + r->nheld);
 		m->vring.num = ring_stop(be, r) + get(&be->base_off);
 		reply(be, m, sizeof(m->vring));
 		return true;

@@ -95,6 +95,7 @@ struct back_end {
 	u32 ngot;	       /* chains got from queue 0 since be_listen() */
 	u32 got[BE_GOT_MAX];   /* their first bytes, in that order */
 	u32 seen[BE_REQUESTS]; /* how often each request came */
+	u32 forgot;	       /* chains that it had when it was asked to stop */
 	u32 connections;
 	u64 accepted;	/* features of SET_FEATURES */
 	u64 agreed;	/* protocol features of SET_PROTOCOL_FEATURES */

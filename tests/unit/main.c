@@ -64,6 +64,8 @@ int main(void)
 	srunner_add_suite(sr, net_ctrl_suite());
 	srunner_add_suite(sr, net_link_suite());
 	srunner_add_suite(sr, vhost_net_suite());
+	srunner_add_suite(sr, auto_path_suite());
+	srunner_add_suite(sr, vhost_user_blk_suite());
 	srunner_add_suite(sr, vhost_user_net_suite());
 	srunner_add_suite(sr, uart_suite());
 	srunner_add_suite(sr, rtc_suite());

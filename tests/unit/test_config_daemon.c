@@ -66,11 +66,13 @@ START_TEST(a_device_is_net_or_blk)
 	ck_assert_uint_eq(cfg.queues, 1);
 	ck_assert(cfg.packed);
 	ck_assert(cfg.sandbox);
-	good("blk --socket s --file a,,b,readonly=on,aio=threads,cache=writethrough,serial=x");
+	good("blk --socket s --file "
+	     "a,,b,readonly=on,aio=threads,cache=writethrough,serial=x,share=on");
 	ck_assert_int_eq(cfg.kind, DEVICE_DISK);
 	ck_assert_str_eq(cfg.disk.file, "a,b");
 	ck_assert(cfg.disk.readonly && cfg.disk.writethrough && cfg.disk.discard);
 	ck_assert_str_eq(cfg.disk.serial, "x");
+	ck_assert(cfg.disk.share);
 	ck_assert_uint_eq(cfg.nfile_fds, 0);
 	good("blk --socket s --file fd=5:6,direct=on");
 	ck_assert_uint_eq(cfg.nfile_fds, 2);

@@ -54,6 +54,28 @@ START_TEST(a_disk_can_be_a_back_ends)
 	bad("--disk datapath=other,socket=s", "datapath=other");
 }
 
+START_TEST(a_disk_may_be_moved_where_switch_says)
+{
+	const struct device_config *d = &cfg.device[0];
+
+	good("--disk file=a");
+	ck_assert_uint_eq(d->switches, 0);
+	good("--disk file=a,switch=inproc:vhost-user");
+	ck_assert_uint_eq(d->switches, 1 << PATH_INPROC | 1 << PATH_VHOST_USER);
+	ck_assert_uint_eq(config_path(d), PATH_INPROC);
+	ck_assert(!d->disk.share);
+	good("--disk file=a,switch=inproc,datapath=vhost-user,share=on");
+	ck_assert_uint_eq(d->switches, 1 << PATH_INPROC | 1 << PATH_VHOST_USER);
+	ck_assert_uint_eq(config_path(d), PATH_VHOST_USER);
+	ck_assert(d->disk.share);
+	good("--disk file=a,switch=vhost-user,packed=on,direct=on,readonly=on");
+	bad("--disk file=a,switch=vhost-net", "switch=vhost-net: give inproc and vhost-user, with");
+	bad("--disk file=a,switch=inproc:", "switch=inproc:: give inproc and vhost-user");
+	bad("--disk datapath=vhost-user,socket=s,switch=inproc", "switch= is for file=PATH");
+	bad("--disk file=a,share=on", "share=on is for switch=");
+	bad("--disk file=a,switch=vhost-user,share=on,readonly=on", "not for readonly=on");
+}
+
 START_TEST(a_device_of_any_type_can_be_a_back_ends)
 {
 	const struct device_config *d = cfg.device;
@@ -268,6 +290,7 @@ Suite *config_devices_suite(void)
 	tcase_add_checked_fixture(t, config_rig_init, config_rig_free);
 	tcase_add_test(t, a_disk_needs_a_file_and_no_more);
 	tcase_add_test(t, a_disk_can_be_a_back_ends);
+	tcase_add_test(t, a_disk_may_be_moved_where_switch_says);
 	tcase_add_test(t, a_device_of_any_type_can_be_a_back_ends);
 	tcase_add_test(t, every_setting_of_a_disk_is_taken);
 	tcase_add_test(t, a_bad_setting_is_named);

@@ -130,13 +130,13 @@ START_TEST(what_fits_to_another_connection_is_refused)
 START_TEST(vhost_net_is_for_taps_and_what_the_kernel_can)
 {
 	good("--net tap=t");
-	ck_assert_uint_eq(net->datapath, NET_INPROC);
+	ck_assert_uint_eq(net->datapath, PATH_INPROC);
 	good("--net tap=t,datapath=inproc,packed=on,pcap=f");
 	good("--net "
 	     "tap=t,datapath=vhost-net,queues=8,bus=mmio,csum=off,mrg=off,link=down,mtu=9000");
-	ck_assert_uint_eq(net->datapath, NET_VHOST_NET);
+	ck_assert_uint_eq(net->datapath, PATH_VHOST_NET);
 	good("--net fd=7,datapath=vhost-net,packed=off,antispoof=off,poll-us=0");
-	ck_assert_uint_eq(net->datapath, NET_VHOST_NET);
+	ck_assert_uint_eq(net->datapath, PATH_VHOST_NET);
 	bad("--net tap=t,datapath=vhost", "datapath=vhost: give one of inproc|vhost-net");
 	bad("--net user,datapath=vhost-net", "is for tap=NAME or fd=N");
 	bad("--net socket=s,datapath=vhost-net", "is for tap=NAME or fd=N");
@@ -152,7 +152,7 @@ START_TEST(a_vhost_user_back_end_is_at_a_socket)
 {
 	good("--net datapath=vhost-user,socket=/tmp/s");
 	ck_assert_int_eq(net->peer, NET_BACK_END);
-	ck_assert_uint_eq(net->datapath, NET_VHOST_USER);
+	ck_assert_uint_eq(net->datapath, PATH_VHOST_USER);
 	ck_assert_str_eq(net->target, "/tmp/s");
 	good("--net socket=/tmp/s,datapath=vhost-user,queues=8,server=on,packed=on,mtu=9000");
 	ck_assert_int_eq(net->peer, NET_BACK_END);
@@ -168,7 +168,7 @@ START_TEST(a_vhost_user_back_end_is_at_a_socket)
 	bad("--net tap=t,datapath=vhost-user,socket=s", "give it first");
 	good("--net tap=t,datapath=vhost-user,queues=4,packed=on"); /* ours */
 	ck_assert_int_eq(net->peer, NET_TAP);
-	ck_assert_uint_eq(net->datapath, NET_VHOST_USER);
+	ck_assert_uint_eq(net->datapath, PATH_VHOST_USER);
 	good("--net user,datapath=vhost-user,hostfwd=tcp::1-:1,restrict=on,mtu=9000");
 	good("--net fd=5,datapath=vhost-user");
 	bad("--net tap=t,datapath=vhost-user,server=on", "server=on is for socket=PATH");
@@ -185,12 +185,12 @@ START_TEST(a_vhost_user_back_end_is_at_a_socket)
 START_TEST(it_may_be_moved_where_switch_says)
 {
 	good("--net tap=t");
-	ck_assert_uint_eq(net->switches, 0);
+	ck_assert_uint_eq(cfg.device[0].switches, 0);
 	good("--net tap=t,switch=inproc:vhost-net");
-	ck_assert_uint_eq(net->switches, 1 << NET_INPROC | 1 << NET_VHOST_NET);
-	ck_assert_uint_eq(net->datapath, NET_INPROC);
+	ck_assert_uint_eq(cfg.device[0].switches, 1 << PATH_INPROC | 1 << PATH_VHOST_NET);
+	ck_assert_uint_eq(net->datapath, PATH_INPROC);
 	good("--net fd=7,datapath=vhost-net,switch=vhost-user,packed=off");
-	ck_assert_uint_eq(net->switches, 1 << NET_VHOST_NET | 1 << NET_VHOST_USER);
+	ck_assert_uint_eq(cfg.device[0].switches, 1 << PATH_VHOST_NET | 1 << PATH_VHOST_USER);
 	good("--net tap=t,switch=vhost-net,queues=8");
 	bad("--net tap=t,switch=vhost",
 	    "switch=vhost: give some of inproc, vhost-net and vhost-user");
@@ -200,6 +200,19 @@ START_TEST(it_may_be_moved_where_switch_says)
 	bad("--net datapath=vhost-user,socket=s,switch=inproc", "switch= is for tap=NAME or fd=N");
 	bad("--net tap=t,switch=vhost-user,queues=2", "with vhost-user there can be only one pair");
 	bad("--net tap=t,switch=vhost-net,packed=on", "vhost-net has no packed rings");
+	good("--net tap=t,switch=inproc:vhost-net,auto=on");
+	ck_assert(net->automatic);
+	ck_assert_uint_eq(net->auto_up, 20000);
+	ck_assert_uint_eq(net->auto_down, 2000);
+	good("--net tap=t,switch=vhost-net,auto=on,auto-up=10"); /* inproc is where it begins */
+	ck_assert_uint_eq(net->auto_down, 5);
+	good("--net tap=t,switch=inproc:vhost-net,auto=on,auto-up=10,auto-down=9");
+	ck_assert_uint_eq(net->auto_down, 9);
+	bad("--net tap=t,auto=on", "auto=on goes with switch=inproc:vhost-net");
+	bad("--net tap=t,switch=inproc:vhost-user,auto=on", "auto=on goes with switch=inproc:");
+	bad("--net tap=t,switch=vhost-net,auto-up=5", "auto-up= and auto-down= go with auto=on");
+	bad("--net tap=t,switch=vhost-net,auto=on,auto-up=5,auto-down=5", "must be less than");
+	bad("--net tap=t,switch=vhost-net,auto=on,auto-up=1", "auto-up=1: give a number from 2");
 	bad("--net tap=t,switch=vhost-net,rate=1M", "rate= is not for datapath=vhost-net");
 	bad("--net tap=t,switch=vhost-user,pcap=f", "pcap= is not for datapath=vhost-user");
 }

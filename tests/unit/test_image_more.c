@@ -102,6 +102,74 @@ START_TEST(qemus_locks_are_respected_and_respect_ours)
 	close(fd);
 }
 
+static int try_sharing(struct image **out, enum image_lock lock)
+{
+	struct image_options o = { .path = rig.path, .lock = lock };
+
+	return image_open(out, &o);
+}
+
+START_TEST(writers_that_share_an_image_have_one_owner)
+{
+	struct image *other, *third;
+
+	ck_assert_int_eq(try_sharing(&rig.img, IMAGE_OWNED), 0);
+	ck_assert(!image_has_other_writer(rig.img));
+	ck_assert_int_eq(try_sharing(&other, IMAGE_OWNED), -EBUSY);
+	expect_said("locked by a program that does not share it");
+	said_forget();
+	ck_assert_int_eq(try_sharing(&other, IMAGE_SHARED), 0);
+	ck_assert_int_eq(try_sharing(&third, IMAGE_SHARED), 0);
+	image_close(third);
+	ck_assert(image_has_other_writer(rig.img) && image_has_other_writer(other));
+	ck_assert_int_eq(try_open(&third, false), -EBUSY);
+	ck_assert_int_eq(try_open(&third, true), -EBUSY);
+	image_close(rig.img);
+	ck_assert(!image_has_other_writer(other));
+	ck_assert_int_eq(try_open(&third, false), -EBUSY); /* whoever is left keeps them out */
+	ck_assert_int_eq(try_open(&third, true), -EBUSY);
+	ck_assert_int_eq(try_sharing(&rig.img, IMAGE_OWNED), 0);
+	image_close(rig.img);
+	image_close(other);
+
+	ck_assert_int_eq(try_open(&rig.img, false), 0);
+	ck_assert_int_eq(try_sharing(&other, IMAGE_SHARED), -EBUSY);
+	image_close(rig.img);
+	ck_assert_int_eq(try_open(&rig.img, true), 0);
+	ck_assert_int_eq(try_sharing(&other, IMAGE_SHARED), -EBUSY);
+	ck_assert_int_eq(try_sharing(&other, IMAGE_OWNED), -EBUSY);
+	image_close(rig.img);
+	said_forget();
+}
+
+/* An export of qemu-storage-daemon's holds 100 and 101, and looks at 200 and 201. */
+START_TEST(qemus_exports_are_let_in_by_who_shares)
+{
+	static const enum image_lock sharing[] = { IMAGE_SHARED, IMAGE_OWNED };
+
+	for (u32 i = 0; i < ARRAY_SIZE(sharing); i++) {
+		int fd = open(rig.path, O_RDWR | O_CLOEXEC);
+
+		ck_assert_int_eq(try_sharing(&rig.img, sharing[i]), 0);
+		ck_assert_int_eq(qemu_holds(fd, 100), 0);
+		ck_assert_int_eq(qemu_holds(fd, 101), 0);
+		ck_assert_int_eq(qemu_looks(fd, 200), 0);
+		ck_assert_int_eq(qemu_looks(fd, 201), 0);
+		ck_assert_int_eq(qemu_looks(fd, 203), -EAGAIN); /* it may not be resized */
+		ck_assert(image_has_other_writer(rig.img));
+		image_close(rig.img);
+
+		ck_assert_int_eq(try_sharing(&rig.img, sharing[i]), 0); /* it was there before */
+		ck_assert_int_eq(qemu_looks(fd, 101), -EAGAIN);		/* so nobody reads alone */
+		image_close(rig.img);
+		ck_assert_int_eq(qemu_holds(fd, 201), 0); /* one that does */
+		ck_assert_int_eq(try_sharing(&rig.img, sharing[i]), -EBUSY);
+		expect_said("locked by a program that does not share it");
+		said_forget();
+		close(fd);
+	}
+}
+
 /* `fd`, and what is open as `readonly` and `direct` say. Returns as image_open(), which has `fd` then. */
 static int try_fd(struct image **out, int fd, bool readonly, bool direct)
 {
@@ -325,6 +393,8 @@ Suite *image_more_suite(void)
 	tcase_add_test(t, a_bad_file_is_refused_and_the_fix_told);
 	tcase_add_test(t, an_image_has_one_writer_or_many_readers);
 	tcase_add_test(t, qemus_locks_are_respected_and_respect_ours);
+	tcase_add_test(t, writers_that_share_an_image_have_one_owner);
+	tcase_add_test(t, qemus_exports_are_let_in_by_who_shares);
 	tcase_add_test(t, an_open_image_is_handed_on_with_its_lock);
 	tcase_add_test(t, an_fd_that_is_no_such_image_is_refused);
 	tcase_add_test(t, without_io_uring_there_are_threads);

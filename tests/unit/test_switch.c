@@ -108,6 +108,29 @@ START_TEST(it_rolls_back_when_a_queue_cannot_start)
 	vdrv_free(&d);
 }
 
+/* Whoever serves it; a packed ring does not tell. */
+START_TEST(a_ring_tells_how_many_chains_are_done)
+{
+	bool split = _i < VDRV_BUSES;
+	u16 used = 99;
+
+	echo_plug(&d, _i, false);
+	ck_assert(!virtio_queue_used(d.v, 0, &used));
+	vdrv_start(&d, ~0ULL);
+	for (u32 i = 0; i < 10; i++) {
+		struct stub_path *to = i % 2 ? NULL : &stub[0];
+
+		check_works();
+		ck_assert(virtio_queue_used(d.v, 1, &used) == split);
+		ck_assert_uint_eq(used, split ? i + 1 : 99);
+		ck_assert_int_eq(switch_to(d.v, to, i % 2 ? &stub[0] : NULL), 0);
+		ck_assert_str_eq(virtio_path_name(d.v), to ? "stub" : "inproc");
+	}
+	vdrv_reset(&d);
+	ck_assert(!virtio_queue_used(d.v, 1, &used));
+	vdrv_free(&d);
+}
+
 START_TEST(it_rolls_back_when_something_is_in_flight)
 {
 	begin(_i);
@@ -395,6 +418,7 @@ Suite *switch_suite(void)
 	tcase_add_loop_test(t, there_and_back, 0, MODES);
 	tcase_add_loop_test(t, the_time_without_service_is_told, 0, 1);
 	tcase_add_loop_test(t, it_rolls_back_when_a_queue_cannot_start, 0, MODES);
+	tcase_add_loop_test(t, a_ring_tells_how_many_chains_are_done, 0, MODES);
 	tcase_add_loop_test(t, it_rolls_back_when_something_is_in_flight, 0, MODES);
 	tcase_add_loop_test(t, what_cannot_be_prepared_is_not_begun, 0, MODES);
 	tcase_add_loop_test(t, it_rolls_back_when_the_next_path_dies, 0, MODES);

@@ -11,7 +11,11 @@
 #include <linux/vhost_types.h>
 #include <linux/virtio_blk.h>
 #include <linux/virtio_ring.h>
+#include <pthread.h>
+#include <sched.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #define EVENT_IDX VIRTIO_FEATURE(VIRTIO_RING_F_EVENT_IDX)
 
@@ -157,6 +161,41 @@ START_TEST(the_driver_is_called_if_it_wants_to_be)
 	vdrv_wait_called(&fe.d, 0);
 	fe_wait_until((id = ring_get(ring, &written)) >= 0);
 	ck_assert_int_eq(id, r.id);
+	fe_end();
+}
+
+/* The back end has got all of them: after a while it uses them. */
+static void *use_them(void *arg)
+{
+	(void)arg;
+	while (be_get(&fe.be.ngot) < 3)
+		sched_yield();
+	usleep(20000);
+	be_set(&fe.be.hold, BE_HOLD_NONE);
+	eventfd_write(fe.be.ring[0].kick, 1);
+	return NULL;
+}
+
+/* It may forget what it has. */
+START_TEST(it_is_asked_to_stop_when_it_has_nothing)
+{
+	pthread_t thread;
+	struct fe_req r[3];
+
+	fe_start_disk(_i);
+	be_set(&fe.be.hold, BE_HOLD_ALL);
+	for (u32 i = 0; i < 3; i++)
+		r[i] = fe_submit(0, i + 1);
+	vdrv_settle(&fe.d);
+	ck_assert_int_eq(pthread_create(&thread, NULL, use_them, NULL), 0);
+	while (be_get(&fe.be.ngot) < 3)
+		sched_yield();
+	virtio_pause(fe.d.v);
+	pthread_join(thread, NULL);
+	ck_assert_uint_eq(be_seen(&fe.be, VHOST_USER_GET_VRING_BASE), fe.d.v->nqueues);
+	ck_assert_uint_eq(be_get(&fe.be.forgot), 0);
+	virtio_resume(fe.d.v);
+	fe_wait_all(0, r, 3);
 	fe_end();
 }
 
@@ -489,6 +528,7 @@ Suite *vhost_user_relay_suite(void)
 	tcase_add_loop_test(tc, a_record_of_the_back_ends_is_preferred, 0, VDRV_BUSES);
 	tcase_add_loop_test(tc, packed_rings_are_not_relayed, 0, VDRV_BUSES);
 	tcase_add_loop_test(tc, the_driver_is_called_if_it_wants_to_be, 0, 2 * VDRV_BUSES);
+	tcase_add_loop_test(tc, it_is_asked_to_stop_when_it_has_nothing, 0, VDRV_BUSES);
 	tcase_add_loop_test(tc, what_is_in_flight_comes_again_in_its_order, 0, VDRV_BUSES);
 	tcase_add_loop_test(tc, nothing_is_lost_in_many_kills, 0, VDRV_BUSES);
 	tcase_add_loop_test(tc, nothing_is_lost_with_threads, 0, VDRV_BUSES);

@@ -93,6 +93,8 @@ Suite *vhost_user_reconnect_suite(void);
 Suite *vhost_user_hostile_suite(void);
 Suite *vhost_user_relay_suite(void);
 Suite *vhost_user_relay_hostile_suite(void);
+Suite *auto_path_suite(void);
+Suite *vhost_user_blk_suite(void);
 Suite *vhost_user_net_suite(void);
 Suite *vhost_user_notify_suite(void);
 Suite *vhost_user_log_suite(void);
