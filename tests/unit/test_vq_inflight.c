@@ -61,6 +61,8 @@ static void die(void)
 {
 	vq_record_close(&q);
 	memset(&q, 0xff, sizeof(q));
+	q.stats = (struct vq_stats){ 0 };
+	q.track = (struct trace_track){ 0 };
 	ngot = 0;
 }
 
