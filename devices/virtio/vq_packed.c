@@ -268,6 +268,7 @@ static void packed_put(struct vq *q, u16 id, u16 ndesc, u32 written)
 static bool packed_publish(struct vq *q)
 {
 	struct vring_packed_desc_event *e = driver_event(q);
+	struct vring_packed_desc *head;
 	u16 flags, off_wrap;
 
 	for (u16 i = 1; q->first_there >> i; i++) {
@@ -276,8 +277,11 @@ static bool packed_publish(struct vq *q)
 					 __ATOMIC_RELAXED);
 	}
 	q->first_there = 0;
+	head = desc_of(q, q->published);
+	__atomic_store_n(&head->len, (u32)q->first[0], __ATOMIC_RELAXED);
+	__atomic_store_n(&head->id, (u16)(q->first[0] >> 32), __ATOMIC_RELAXED);
 	/* Pairs with the driver's look for used chains, and with its asking to be called. */
-	__atomic_store_n(used_word(q, q->published), q->first[0], __ATOMIC_SEQ_CST);
+	__atomic_store_n(&head->flags, (u16)(q->first[0] >> 48), __ATOMIC_SEQ_CST);
 	flags = __atomic_load_n(&e->flags, __ATOMIC_SEQ_CST) & EVENT_MASK;
 	if (flags != VRING_PACKED_EVENT_FLAG_DESC || !q->cfg.event_idx)
 		return flags != VRING_PACKED_EVENT_FLAG_DISABLE;
