@@ -46,9 +46,9 @@ static struct virtio_blk_config *config(void)
 /* Make the data path. Returns 0 or -errno. */
 static int connect_it(void)
 {
-	const struct vhost_user_blk_options o = { .v = disk.d.v,
-						  .path = be.path,
-						  .packed = disk.d.options.packed };
+	const struct vhost_user_blk_options o = {
+		.v = disk.d.v, .path = be.path, .packed = disk.d.options.packed, .timeout_ms = 1000
+	};
 
 	be_listen(&be);
 	return vhost_user_blk_create(&path, &disk.d.rig->r.env, &o);
@@ -104,6 +104,35 @@ START_TEST(with_a_record)
 {
 	there_and_back(_i, BE_P(INFLIGHT_SHMFD));
 	expect_silence();
+	end();
+}
+
+/* Whatever goes wrong at the back end while it is given the queues: the disk stays where it was. (But for the kick
+ * descriptor: with that it has the ring, whatever it says.) */
+static const u32 told[] = { VHOST_USER_SET_VRING_NUM,  VHOST_USER_SET_VRING_BASE,
+			    VHOST_USER_SET_VRING_ADDR, VHOST_USER_SET_VRING_ERR,
+			    VHOST_USER_SET_VRING_CALL, VHOST_USER_SET_VRING_ENABLE };
+static const u32 wrongs[] = { BE_REFUSE, BE_CLOSE, BE_SILENT, BE_OTHER_REQUEST };
+
+START_TEST(one_that_fails_at_the_start_of_its_queues_is_not_switched_to)
+{
+	begin(VDRV_PCI_MSIX + _i % 2 * VDRV_BUSES);
+	be.protocol |= BE_P(INFLIGHT_SHMFD);
+	ck_assert_int_eq(connect_it(), 0);
+	virtio_limit_features(disk.d.v, path);
+	vdrv_start(&disk.d, DISK_ALL);
+	ck_assert_uint_eq(disk_write_sector(3, 3), VIRTIO_BLK_S_OK);
+	be_set(&be.bad_request, told[_i / 2 % ARRAY_SIZE(told)]);
+	be_set(&be.bad, wrongs[_i / 2 / ARRAY_SIZE(told)]);
+	ck_assert_int_eq(switch_to(&path), -EIO);
+	ck_assert_ptr_nonnull(path);
+	check_flush(0, true);
+	check_flush(1, true);
+	be_set(&be.bad, BE_GOOD);
+	datapath_destroy(path);
+	disk_expect_sectors(3, 1, 3);
+	ck_assert_uint_eq(vdrv_status(&disk.d) & VIRTIO_CONFIG_S_NEEDS_RESET, 0);
+	said_forget();
 	end();
 }
 
@@ -271,6 +300,8 @@ Suite *vhost_user_blk_suite(void)
 	tcase_set_timeout(t, 30);
 	tcase_add_checked_fixture(t, disk_setup, NULL);
 	tcase_add_loop_test(t, with_a_record, 0, 2 * VDRV_BUSES);
+	tcase_add_loop_test(t, one_that_fails_at_the_start_of_its_queues_is_not_switched_to, 0,
+			    2 * ARRAY_SIZE(told) * ARRAY_SIZE(wrongs));
 	tcase_add_loop_test(t, with_the_relay, 0, VDRV_BUSES);
 	tcase_add_loop_test(t, the_configuration_space_stays_ours, 0, 2 * VDRV_BUSES);
 	tcase_add_test(t, a_back_end_may_do_more_or_not_say);
