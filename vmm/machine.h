@@ -50,7 +50,8 @@ struct machine_path {
 /* What a network device has that changes its data path by itself (machine_auto.c). */
 struct machine_auto {
 	struct machine *m;
-	bool gone; /* its back end has, and nobody has taken its place yet */
+	bool gone;    /* its back end has, and nobody has taken its place yet */
+	u64 retry_ms; /* when that is tried again; 0: it has not been tried */
 	struct auto_state state;
 	u64 sampled_ms;		      /* when; 0: not lately */
 	u16 used[2 * PEER_PAIRS_MAX]; /* the rings' used indices then */

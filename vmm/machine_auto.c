@@ -9,7 +9,7 @@
  * How it works: the kernel does not tell what it does with a ring, but the ring does: its used index counts the chains
  * that are done, whoever serves it. A guest that writes something else there only deceives itself. The index has 16
  * bits, so more than 65535 chains in 100 ms look like fewer; for that to be taken as idleness it would have to happen in
- * fifty samples one after the other.
+ * fifty samples one after the other. A sample that comes late, because the main loop was away, counts for nothing.
  *
  * The hook that says that a back end has gone is called from within the data path, which the switch is going to free:
  * so it only sets the timer.
@@ -33,7 +33,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#define SAMPLE_MS 100
+#define SAMPLE_MS   100
+#define SAMPLE_LATE 300
+#define RETRY_MS    1000
 
 static u64 now_ms(void)
 {
@@ -51,8 +53,8 @@ static void set_timer(struct machine *m, bool soon)
 	timerfd_settime(m->auto_timer.fd, 0, &t, NULL);
 }
 
-/* Returns 0, -EAGAIN (later, perhaps) or -errno. */
-static int change(struct machine *m, u32 i, const char *to, const char *reason)
+/* Returns 0, -EAGAIN (later, perhaps) or -errno, of which it tells if `tell`. */
+static int change(struct machine *m, u32 i, const char *to, const char *reason, bool tell)
 {
 	const char *id = m->cfg->device[i].id, *from = virtio_path_name(m->virtio[i]);
 	struct control_switch s;
@@ -62,10 +64,10 @@ static int change(struct machine *m, u32 i, const char *to, const char *reason)
 
 	if (err == -EBUSY)
 		return -EAGAIN;
-	if (err) {
+	if (err && tell)
 		log_warn("%s: %s: %s", id, reason, why);
+	if (err)
 		return err;
-	}
 	s = (struct control_switch){ v.quiesce_ns, v.hand_over_ns, v.restart_ns };
 	control_event_switch(m->control, id, from, to, reason, &s);
 	return 0;
@@ -88,17 +90,22 @@ void machine_watch_back_end(struct machine *m, u32 i, struct peer *peer)
 	peer->link_changed = back_end_changed;
 }
 
-/* In-process the guest has its network again. */
+/* In-process the guest has its network again. What prevents that may pass: a driver that has to reset the device
+ * does so. */
 static void fall_back(struct machine *m, u32 i)
 {
 	struct machine_auto *a = &m->automatic[i];
 	struct datapath *path = m->virtio[i]->path;
+	int err = 0;
 
-	if (path && path->ops->served && !path->ops->served(path)) {
-		if (change(m, i, "inproc", "back-end-gone") == -EAGAIN)
-			return;
-	}
-	a->gone = false;
+	if (now_ms() < a->retry_ms)
+		return;
+	if (path && path->ops->served && !path->ops->served(path))
+		err = change(m, i, "inproc", "back-end-gone", !a->retry_ms);
+	if (err == -EAGAIN)
+		return;
+	a->gone = err;
+	a->retry_ms = err ? now_ms() + RETRY_MS : 0;
 }
 
 /* ---- the rate of frames ---- */
@@ -120,7 +127,7 @@ static bool sample(struct machine *m, u32 i, u64 *frames, u32 *ms)
 		*frames += (u16)(a->used[q] - used);
 	}
 	*ms = a->sampled_ms - last;
-	return last && *ms;
+	return last && *ms && *ms < SAMPLE_LATE;
 }
 
 static void follow_rate(struct machine *m, u32 i)
@@ -139,7 +146,7 @@ static void follow_rate(struct machine *m, u32 i)
 	advice = auto_path_step(&a->state, &limits, offloaded, frames, ms);
 	if (advice == AUTO_STAY)
 		return;
-	if (change(m, i, advice == AUTO_OFFLOAD ? "vhost-net" : "inproc", "auto"))
+	if (change(m, i, advice == AUTO_OFFLOAD ? "vhost-net" : "inproc", "auto", true))
 		auto_path_failed(&a->state);
 	else
 		a->state = (struct auto_state){ 0 };

@@ -195,26 +195,36 @@ int trace_add(struct trace *t, struct trace_track *track, const char *group, con
 	return 0;
 }
 
-/* The file, and whether it is a new one, or -errno and why. What is no file could keep us waiting, or is not ours
- * to write to. */
-static int open_file(const char *path, bool *made, char *why, size_t size)
+/* A file that was there before. What is no file could keep us waiting, or be set off by being opened; who owns it reads
+ * it. Returns it or -errno. */
+static int open_old(const char *path)
 {
-	int flags = O_WRONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
-	int fd = open(path, flags | O_CREAT | O_EXCL, 0600);
+	int fd = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC), file = -EINVAL;
+	char again[40];
 	struct stat st;
 
-	*made = fd >= 0;
-	if (fd < 0 && errno == EEXIST)
-		fd = open(path, flags);
-	if (fd < 0) {
-		snprintf(why, size, "%s", strerror(errno));
+	if (fd < 0)
 		return -errno;
+	snprintf(again, sizeof(again), "/proc/self/fd/%d", fd);
+	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_uid == geteuid()) {
+		file = open(again, O_WRONLY | O_CLOEXEC);
+		file = file < 0 ? -errno : file;
 	}
-	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
-		snprintf(why, size, "that is no regular file");
-		close(fd);
-		return -EINVAL;
-	}
+	close(fd);
+	return file;
+}
+
+/* The file, and whether it is a new one, or -errno and why. */
+static int open_file(const char *path, bool *made, char *why, size_t size)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC | O_CREAT | O_EXCL, 0600);
+
+	*made = fd >= 0;
+	if (fd < 0)
+		fd = errno == EEXIST ? open_old(path) : -errno;
+	if (fd < 0)
+		snprintf(why, size, "%s",
+			 fd == -EINVAL ? "that is no regular file of yours" : strerror(-fd));
 	return fd;
 }
 
@@ -224,7 +234,7 @@ int trace_open(struct trace *t, const char *path, char *why, size_t size)
 	bool made;
 	int fd;
 
-	if (t->fd >= 0 || t->writes) {
+	if (t->writes || t->fd >= 0) { /* while it writes, the file is its thread's */
 		snprintf(why, size, "there is a trace already, to %s", t->path);
 		return -EBUSY;
 	}

@@ -41,7 +41,7 @@ struct vhost_user_options {
 
 	/* A back end offers these features and has this configuration space (config_len bytes): why is it none for
 	 * the device? Writes so to `why` and returns false. May take a config_lock. NULL: it need not be asked. */
-	bool (*fits)(void *owner, u64 features, const u8 *config, char *why, size_t size);
+	bool (*fits)(void *owner, int sock, u64 features, const u8 *config, char *why, size_t size);
 	/* Called on the main loop, without a lock. NULL: nobody wants to know. */
 	void (*config_changed)(void *owner, const u8 *config); /* config_len bytes */
 	void (*link_changed)(void *owner, bool up);	       /* the back end has come or gone */

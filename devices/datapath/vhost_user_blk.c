@@ -9,6 +9,9 @@
  * requests may be. So a back end must have the same disk, and be able to do at least that much; what it says beyond
  * that nobody hears of. A back end that comes in the place of one that has gone is looked at in the same way.
  *
+ * The same disk: as large as ours, and, as far as can be seen, our file: /proc tells which files the process has open
+ * at whose socket we are. It does not tell of another user's, or of one that has handed its socket to a child.
+ *
  * The cache mode (VIRTIO_BLK_F_CONFIG_WCE) is nobody's to choose: a back end may have its own mind about it
  * (vhost_user_dev.c). Without that feature a driver that has FLUSH takes it that there is a cache, and flushes
  * (5.2.5.2).
@@ -19,10 +22,14 @@
 #include "minivmm/devices.h"
 #include "minivmm/virtio.h"
 
+#include <dirent.h>
+#include <fcntl.h>
 #include <linux/virtio_blk.h>
 #include <linux/virtio_config.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 
 #define BLK_F(name) VIRTIO_FEATURE(VIRTIO_BLK_F_##name)
 /* Those that say which fields of the configuration space there are. */
@@ -97,12 +104,49 @@ static bool is_same_disk(u64 ours, u64 theirs, const u8 *config, const u8 *told,
 	return false;
 }
 
+static bool is_same_file(const struct stat *a, const struct stat *b)
+{
+	if (S_ISBLK(a->st_mode) && S_ISBLK(b->st_mode))
+		return a->st_rdev == b->st_rdev;
+	return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
+}
+
+/* Is it known that the process at the other end of `sock` has not opened this file? */
+static bool lacks_file(int sock, const struct stat *file)
+{
+	struct ucred peer;
+	socklen_t len = sizeof(peer);
+	struct dirent *entry;
+	bool found = false;
+	char path[40];
+	DIR *dir;
+
+	if (getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0)
+		return false;
+	snprintf(path, sizeof(path), "/proc/%d/fd", (int)peer.pid);
+	dir = opendir(path);
+	if (!dir)
+		return false;
+	while (!found && (entry = readdir(dir))) {
+		struct stat st;
+
+		found = fstatat(dirfd(dir), entry->d_name, &st, 0) == 0 && is_same_file(&st, file);
+	}
+	closedir(dir);
+	return !found;
+}
+
 /* struct vhost_user_options.fits() */
-static bool fits(void *owner, u64 features, const u8 *config, char *why, size_t size)
+static bool fits(void *owner, int sock, u64 features, const u8 *config, char *why, size_t size)
 {
 	struct virtio_dev *v = owner;
 	u8 told[CONFIG_LEN];
+	struct stat file;
 
+	if (fstat(virtio_blk_fd(v), &file) == 0 && lacks_file(sock, &file)) {
+		snprintf(why, size, "it has not opened this disk's file");
+		return false;
+	}
 	pthread_mutex_lock(&v->config_lock);
 	memcpy(told, v->config, sizeof(told));
 	pthread_mutex_unlock(&v->config_lock);

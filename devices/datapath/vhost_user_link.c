@@ -275,7 +275,7 @@ static int check_config(struct vhost_user *vu)
 	int err = vhost_user_get_config(&vu->conn, vu->config, vu->o.config_len);
 
 	if (err || !vu->o.fits ||
-	    vu->o.fits(vu->o.owner, vu->conn.features, vu->config, why, sizeof(why)))
+	    vu->o.fits(vu->o.owner, vu->conn.sock, vu->conn.features, vu->config, why, sizeof(why)))
 		return err;
 	if (vu->ntold++ < VHOST_USER_TOLD_MAX)
 		log_err("--%s: %s: the back end's disk is not this one: %s", vu->o.option,

@@ -362,6 +362,14 @@ static void blk_quiesce(struct virtio_dev *v, struct virtio_queue *q)
 	vq_publish(&q->vq);
 }
 
+int virtio_blk_fd(const struct virtio_dev *v)
+{
+	int fd[2];
+
+	image_fds(container_of(v, struct blk, v)->image, fd);
+	return fd[0];
+}
+
 /* What was lost with a flush that failed, or with a file that was cut, only our own image knows. */
 static int blk_path_changes(struct virtio_dev *v, struct datapath *next)
 {

@@ -59,6 +59,9 @@ struct virtio_blk_options {
 int virtio_blk_create(struct virtio_dev **v, const struct machine_env *env,
 		      const struct virtio_options *o, const struct virtio_blk_options *blk);
 
+/* Its image's file, which stays the image's. Any thread. */
+int virtio_blk_fd(const struct virtio_dev *v);
+
 struct virtio_console_port {
 	const char *name;      /* NULL: a console; else a port of this name */
 	struct stream *stream; /* the caller's, closed after the device is gone */

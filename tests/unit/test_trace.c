@@ -246,20 +246,27 @@ START_TEST(what_is_no_file_is_refused)
 {
 	struct trace_track track = { 0 };
 	char other[80];
+	int fd;
 
 	trace_add(t, &track, "net0", "rx0");
 	ck_assert_int_eq(trace_open(t, "/no/such/dir/x", why, sizeof(why)), -ENOENT);
 	ck_assert_str_eq(why, "No such file or directory");
 	ck_assert_int_lt(trace_open(t, dir, why, sizeof(why)), 0);
 	ck_assert_int_eq(trace_open(t, "/dev/null", why, sizeof(why)), -EINVAL);
-	ck_assert_str_eq(why, "that is no regular file");
+	ck_assert_str_eq(why, "that is no regular file of yours");
 	ck_assert_int_eq(mkfifo(path, 0600), 0); /* nobody reads it */
-	ck_assert_int_eq(trace_open(t, path, why, sizeof(why)), -ENXIO);
+	ck_assert_int_eq(trace_open(t, path, why, sizeof(why)), -EINVAL);
 	unlink(path);
+	snprintf(other, sizeof(other), "%s/other", dir);
+	fd = open(other, O_WRONLY | O_CREAT, 0600);
+	close(fd);
+	ck_assert_int_eq(symlink(other, path), 0);
+	ck_assert_int_eq(trace_open(t, path, why, sizeof(why)), -EINVAL);
+	unlink(path);
+	unlink(other);
 	ck_assert(!trace_runs(t) && !trace_on(&track));
 
 	start();
-	snprintf(other, sizeof(other), "%s/other", dir);
 	ck_assert_int_eq(trace_open(t, other, why, sizeof(why)), -EBUSY);
 	ck_assert_ptr_nonnull(strstr(why, path));
 	ck_assert_int_lt(access(other, F_OK), 0);
