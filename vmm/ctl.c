@@ -147,7 +147,8 @@ static int read_json(struct ctl *c, json_t **value)
 	char *end;
 
 	c->len -= c->line;
-	memmove(c->buf, c->buf + c->line, c->len);
+	if (c->len) /* at first there is no buffer either */
+		memmove(c->buf, c->buf + c->line, c->len);
 	c->line = 0;
 	while (!c->len || !(end = memchr(c->buf, '\n', c->len))) {
 		int err = read_more(c);
