@@ -41,6 +41,7 @@ help:
 	@echo 'make bench-startup  time from exec to the first KVM_RUN, and memory, beside QEMU'
 	@echo 'make bench          all data paths beside QEMU, with a report (BENCH=--quick: in 5 minutes);'
 	@echo '                    bench-net, bench-blk: only those'
+	@echo 'make build-for-bench  what tests/bench/bench needs, without measuring'
 	@echo 'make bench-vhost-user  the device daemon beside DPDK'
 	@echo 'make bench-boot     time to init in the lab host, beside QEMU'
 	@echo 'make bench-switch   how long nobody serves a device that is moved to another data path'

@@ -101,7 +101,7 @@ static void check_vdpa(void)
 	if (access("/dev/vhost-vdpa-0", F_OK) == 0)
 		check_device("/dev/vhost-vdpa-0", "vDPA data paths (to come)", "");
 	else
-		no("vhost-vdpa", "no /dev/vhost-vdpa-*",
+		no("vhost-vdpa", "no /dev/vhost-vdpa-* (its data path is to come)",
 		   "modprobe vhost_vdpa (Linux 6.3 or newer on Debian) and make a device: vdpa dev "
 		   "add");
 }

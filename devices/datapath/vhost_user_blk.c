@@ -143,10 +143,6 @@ static bool fits(void *owner, int sock, u64 features, const u8 *config, char *wh
 	u8 told[CONFIG_LEN];
 	struct stat file;
 
-	if (fstat(virtio_blk_fd(v), &file) == 0 && lacks_file(sock, &file)) {
-		snprintf(why, size, "it has not opened this disk's file");
-		return false;
-	}
 	pthread_mutex_lock(&v->config_lock);
 	memcpy(told, v->config, sizeof(told));
 	pthread_mutex_unlock(&v->config_lock);
@@ -156,7 +152,10 @@ static bool fits(void *owner, int sock, u64 features, const u8 *config, char *wh
 		if (!limit_fits(&limits[i], v->offered, features, config, told, why, size))
 			return false;
 	}
-	return true;
+	if (fstat(virtio_blk_fd(v), &file) < 0 || !lacks_file(sock, &file))
+		return true;
+	snprintf(why, size, "it has not opened this disk's file");
+	return false;
 }
 
 int vhost_user_blk_create(struct datapath **d, const struct machine_env *env,
