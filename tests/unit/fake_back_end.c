@@ -190,6 +190,13 @@ static void ring_again(struct back_end *be, struct be_ring *r)
 
 /* ---- messages ---- */
 
+static void count(struct back_end *be, u32 request)
+{
+	if (request < BE_REQUESTS)
+		__atomic_fetch_add(&be->seen[request], 1, __ATOMIC_SEQ_CST);
+}
+
+/* Whoever has the answer finds the request counted. */
 static void reply(struct back_end *be, struct vhost_user_msg *m, u32 size)
 {
 	u8 junk[600] = { 0 };
@@ -199,6 +206,7 @@ static void reply(struct back_end *be, struct vhost_user_msg *m, u32 size)
 	if (bad && be->bad_times && !--be->bad_times)
 		be_set(&be->bad, BE_GOOD);
 
+	count(be, m->hdr.request);
 	m->hdr.flags = VHOST_USER_VERSION | VHOST_USER_REPLY;
 	m->hdr.size = size;
 	switch (bad) {
@@ -473,8 +481,8 @@ static void message(struct back_end *be)
 	vhost_user_close_fds(&m);
 	if (!answered && need_reply)
 		reply_u64(be, &m, 0);
-	if (request < BE_REQUESTS)
-		__atomic_fetch_add(&be->seen[request], 1, __ATOMIC_SEQ_CST);
+	else if (!answered)
+		count(be, request);
 }
 
 static void *run(void *arg)
