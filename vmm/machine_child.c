@@ -16,8 +16,8 @@
  * closed; if minivmm dies it is killed (PR_SET_PDEATHSIG), and has lost the socket, too. It is in a process
  * group of its own: what a terminal's Ctrl-C means is for minivmm to say.
  *
- * Threads: the main loop's, but for end(), which whoever loses the connection calls. Between fork() and execv() only async-signal-safe functions are called, since
- * other threads run.
+ * Threads: the main loop's, but for end(), which whoever loses the connection calls. Between fork() and
+ * execv() only async-signal-safe functions are called, since other threads run.
  */
 #include "vmm/machine_child.h"
 #include "minivmm/devices.h"

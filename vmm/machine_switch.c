@@ -14,8 +14,8 @@
  * The image's lock (devices/block/image.c) we keep as long as we live, whoever serves: so nobody gets in between two of
  * them, nor while a back end that has died is started again. A process of our own inherits it. A back end at a socket
  * locks for itself, and it does so when it is started, while we serve, and ends after we do again. So with share=on our
- * lock lets in writers that share, but not a second machine; and since the back end's lock shows on our image, one that
- * has another image is found out. Without share=on it has to be told not to lock.
+ * lock lets in writers that share, but not a second machine, and a back end without a lock on our image is refused.
+ * Without share=on it has to be told not to lock. Whether it has our image is looked at besides (vhost_user_blk.c).
  *
  * At the start each of the paths is made once, to learn what it can serve: the driver is offered what all can.
  */
@@ -77,7 +77,7 @@ static int make_for_net(struct machine *m, u32 i, struct machine_path *p)
 	return err;
 }
 
-/* Has the back end at the socket our image? It shows if both share it. */
+/* With share=on: does somebody else lock our image, as the back end at the socket should? */
 static int check_image(struct machine *m, u32 i, const struct machine_path *p)
 {
 	const struct disk_config *cfg = &m->cfg->device[i].disk;

@@ -52,10 +52,9 @@ int vhost_user_tell_vring(struct vhost_user_conn *c, u32 request, u32 index, u32
 int vhost_user_tell_fd(struct vhost_user_conn *c, u32 request, u32 index, int fd);
 
 /*
- * Several requests at once: in between, what is told, at most VHOST_USER_AHEAD_MAX
- * requests, is but sent, which returns 0 or an error;
- * vhost_user_catch_up() then waits for the acknowledgements, in their order. It returns 0, the first refusal, or the
- * error after which nothing more can be had. All have been done then, those behind a refused one, too.
+ * Several requests at once: in between, what is told, at most VHOST_USER_AHEAD_MAX requests, is but sent, which
+ * returns 0 or an error; vhost_user_catch_up() then waits for the acknowledgements, in their order. It returns 0, the
+ * first refusal, or the error after which nothing more can be had. All have been done then, those behind a refused one, too.
  */
 void vhost_user_go_ahead(struct vhost_user_conn *c);
 int vhost_user_catch_up(struct vhost_user_conn *c);

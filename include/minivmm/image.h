@@ -88,7 +88,7 @@ u64 image_size(const struct image *img); /* bytes, when it was opened */
 bool image_readonly(const struct image *img);
 /* The open file, for another process: what image_options.fd is. They stay the image's. */
 void image_fds(const struct image *img, int fd[2]);
-/* Does somebody else hold the image's lock, sharing it, to write? Then it is the same image. */
+/* Does somebody else hold the image's lock, sharing it, to write? */
 bool image_has_other_writer(const struct image *img);
 /* Has data been lost, so that all flushes or all requests fail? Nobody else knows it. */
 bool image_is_lost(const struct image *img);
