@@ -72,6 +72,28 @@ verdict() { # NAME COMMAND...
 	fi
 }
 
+# For a guest's script that keeps notes of what its drivers have told, in /before and /after: are they the same?
+unaware_script() {
+	cat <<-'END'
+		compare_notes() {
+			cmp -s /before /after && echo unnoticed && return
+			diff /before /after | sed -n 's/^[-+<>]\([^-+].*\)/noticed: \1/p'
+		}
+	END
+}
+
+# unaware NAME: they are. If there is more, and all of it is that Linux had to wait for its host, which a busy one lets it
+# do at any time, nothing can be said.
+unaware() {
+	local others
+	others=$(grep '^noticed' "$work/text" | grep -vE 'hrtimer: interrupt took|clocksource: Long readout interval' || true)
+	if ! grep -q '^unnoticed' "$work/text" && grep -q '^noticed' "$work/text" && [[ ! $others ]]; then
+		skip "$1" "the host is too busy: $(grep -m 1 '^noticed' "$work/text")"
+	else
+		verdict "$1" grep -q '^unnoticed' "$work/text"
+	fi
+}
+
 # start ARGS...: run a guest in the background, its standard input a pipe that say() writes to.
 start() {
 	rm -f "$work/in"
