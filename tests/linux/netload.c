@@ -70,6 +70,7 @@ static int write_full(int fd, const void *buf, size_t len)
 static int receive(int port, uint64_t bytes)
 {
 	struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons(port) };
+	const struct timeval linger = { .tv_sec = 20 };
 	int fd = socket(AF_INET, SOCK_STREAM, 0), on = 1, c;
 
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
@@ -98,6 +99,10 @@ static int receive(int port, uint64_t bytes)
 	}
 	if (write_full(c, "+", 1) < 0)
 		return fail("answer");
+	/* The sender closes when it has that. Till then we stay: this may be a guest that ends next, and with it the
+	 * answer, if that has to be sent once more. The sender may have ended, too, so not for ever. */
+	setsockopt(c, SOL_SOCKET, SO_RCVTIMEO, &linger, sizeof(linger));
+	read_full(c, got, 1);
 	printf("netload: %llu bytes are right\n", (unsigned long long)bytes);
 	return 0;
 }
