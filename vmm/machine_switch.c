@@ -39,7 +39,6 @@
 #define BUSY_TRIES 20 /* a frame that waits for the driver's buffers */
 #define BUSY_US	   500
 #define ANSWER_MS  1000 /* for each of a back end's: the main loop waits */
-#define PROCESS_MS 5000 /* likewise, of a process of our own, which has to be started first */
 
 static int fail(int err, char *why, size_t size, const char *fmt, ...)
 {
@@ -53,11 +52,6 @@ static int fail(int err, char *why, size_t size, const char *fmt, ...)
 
 /* ---- a data path, and what belongs to it ---- */
 
-static u32 answer_ms(const struct machine_path *p)
-{
-	return p->process ? PROCESS_MS : ANSWER_MS;
-}
-
 static int make_for_net(struct machine *m, u32 i, struct machine_path *p)
 {
 	const struct device_config *d = &m->cfg->device[i];
@@ -68,7 +62,7 @@ static int make_for_net(struct machine *m, u32 i, struct machine_path *p)
 		.queue_size = m->virtio[i]->queue[0].size_max,
 		.packed = d->packed,
 		.mtu = d->net.mtu,
-		.timeout_ms = answer_ms(p),
+		.timeout_ms = ANSWER_MS,
 	};
 	int err = vhost_user_net_create(&p->path, &p->stand_in, &m->env, &o);
 
@@ -97,7 +91,7 @@ static int make_for_disk(struct machine *m, u32 i, struct machine_path *p)
 		.process = p->process,
 		.path = p->socket,
 		.packed = m->cfg->device[i].packed,
-		.timeout_ms = answer_ms(p),
+		.timeout_ms = ANSWER_MS,
 	};
 	int err = vhost_user_blk_create(&p->path, &m->env, &o);
 

@@ -42,6 +42,7 @@
 #define WAIT_FIRST_MS 60000 /* for a back end that has to come */
 #define WAIT_STEP_MS  100
 #define CHANNEL_MS    1000 /* for the rest of a message that has begun */
+#define PROCESS_MS    5000 /* at least, for what is agreed on with a process that has just been started */
 
 static void retry_in(struct vhost_user *vu, u32 ms)
 {
@@ -283,12 +284,16 @@ static int check_config(struct vhost_user *vu)
 	return -EOPNOTSUPP;
 }
 
-/* Agree with the back end at vu->conn.sock, and give it all that the last one had. Returns 0, or an error
- * of the connection's, or -EOPNOTSUPP after a message. */
-static int establish(struct vhost_user *vu)
+/* Agree with the back end at vu->conn.sock, which answers within `agree_ms` for that, and give it all that the last one
+ * had. Returns 0, or an error of the connection's, or -EOPNOTSUPP after a message. */
+static int establish(struct vhost_user *vu, u32 agree_ms)
 {
-	int err = vhost_user_negotiate(&vu->conn);
+	u32 usual_ms = vu->conn.timeout_ms;
+	int err;
 
+	vu->conn.timeout_ms = agree_ms;
+	err = vhost_user_negotiate(&vu->conn);
+	vu->conn.timeout_ms = usual_ms;
 	if (!err)
 		err = check_back_end(vu);
 	if (!err && vu->o.config_len)
@@ -348,7 +353,7 @@ static void take_up(struct vhost_user *vu, int sock)
 	pthread_mutex_lock(&vu->lock);
 	vu->conn.sock = sock;
 	vu->connected_at = now_ms();
-	err = establish(vu);
+	err = establish(vu, vu->conn.timeout_ms);
 	if (err && err != -EOPNOTSUPP) {
 		vhost_user_lose(vu, err);
 	} else if (err) {
@@ -513,6 +518,7 @@ static const char *mend(const struct vhost_user *vu, int err)
 
 int vhost_user_link_begin(struct vhost_user *vu)
 {
+	u32 agree_ms;
 	int err = 0;
 
 	if (vu->o.process) {
@@ -525,6 +531,7 @@ int vhost_user_link_begin(struct vhost_user *vu)
 	vu->conn.sock = vu->door = -1;
 	vu->conn.notifiers = vu->o.pages;
 	vu->conn.timeout_ms = vu->o.timeout_ms ? vu->o.timeout_ms : VHOST_USER_TIMEOUT_MS;
+	agree_ms = vu->conn.timeout_ms;
 	vu->hangup = (struct loop_fd){ .fd = -1, .ready = hangup_ready };
 	vu->channel = (struct loop_fd){ .fd = -1, .ready = channel_ready };
 	vu->greeting = (struct loop_fd){ .fd = -1, .ready = greeting_ready };
@@ -543,7 +550,9 @@ int vhost_user_link_begin(struct vhost_user *vu)
 		return err;
 	}
 	vu->connected_at = now_ms();
-	err = establish(vu);
+	if (vu->o.process && agree_ms < PROCESS_MS)
+		agree_ms = PROCESS_MS;
+	err = establish(vu, agree_ms);
 	if (vu->o.process && err == -ECONNRESET)
 		return err; /* why it has gone is known to who has started it */
 	if (err && err != -EOPNOTSUPP)
