@@ -33,12 +33,13 @@
 #define BATCH	 32
 #define ROUNDS	 32 /* of looking, between two looks at the descriptors */
 
+/* One that is waited for. */
 struct call {
-	void *(*fn)(void *arg);
+	struct loop_post post;
+	struct loop *loop;
+	void (*fn)(void *arg);
 	void *arg;
-	void (*then)(void *what); /* NULL: nothing follows */
-	bool done;		  /* then it is gone */
-	struct call *next;
+	bool done; /* then it is gone */
 };
 
 struct loop {
@@ -53,9 +54,9 @@ struct loop {
 	bool own_thread;	     /* if it has */
 
 	pthread_mutex_t lock;
-	pthread_cond_t done; /* some call is done, the loop runs, or nobody acts for it */
-	struct call *calls;  /* newest first */
-	pthread_t thread;    /* who runs the loop or acts for it */
+	pthread_cond_t done;	 /* some call is done, the loop runs, or nobody acts for it */
+	struct loop_post *calls; /* newest first */
+	pthread_t thread;	 /* who runs the loop or acts for it */
 	bool running;
 	bool acting; /* it does not run, and a thread does a call of its own in its place */
 	bool begun;  /* it runs or has run since loop_start() */
@@ -71,26 +72,17 @@ static void wake_up(struct loop *l)
 static void run_calls(struct loop *l)
 {
 	while (l->calls) {
-		struct call **last = &l->calls;
-		void (*then)(void *what), *what;
-		struct call *c;
+		struct loop_post **last = &l->calls, *p;
 		u64 began;
 
 		while ((*last)->next)
 			last = &(*last)->next;
-		c = *last;
+		p = *last;
 		*last = NULL;
 
 		pthread_mutex_unlock(&l->lock);
 		began = trace_begin(&l->track);
-		what = c->fn(c->arg);
-		then = c->then;
-		pthread_mutex_lock(&l->lock);
-		c->done = true;
-		pthread_cond_broadcast(&l->done);
-		pthread_mutex_unlock(&l->lock);
-		if (what)
-			then(what);
+		p->fn(p); /* and it is gone */
 		trace_end(&l->track, TRACE_CALL, began, 0, 0);
 		pthread_mutex_lock(&l->lock);
 	}
@@ -301,79 +293,68 @@ void loop_del(struct loop *l, struct loop_fd *lf)
 }
 
 /* In the place of a loop that does not run. The lock is held, and dropped around the call. */
-static void call_in_place(struct loop *l, const struct call *c)
+static void call_in_place(struct loop *l, struct loop_post *p)
 {
-	void *what;
-
 	l->acting = true;
 	l->thread = pthread_self();
 	pthread_mutex_unlock(&l->lock);
-	what = c->fn(c->arg);
-	if (what)
-		c->then(what);
+	p->fn(p);
 	pthread_mutex_lock(&l->lock);
 	l->acting = false;
 	pthread_cond_broadcast(&l->done);
 }
 
-/* The lock is held, and the loop runs until the call is done. */
-static void wait_for(struct loop *l, const struct call *c)
+void loop_post(struct loop *l, struct loop_post *p)
 {
-	struct timespec until;
-
-	while (!c->done) {
-		clock_gettime(CLOCK_MONOTONIC, &until);
-		until.tv_nsec += NUDGE_NS;
-		until.tv_sec += until.tv_nsec / 1000000000;
-		until.tv_nsec %= 1000000000;
-		if (pthread_cond_timedwait(&l->done, &l->lock, &until) == ETIMEDOUT && !c->done &&
-		    l->own_thread)
-			pthread_kill(l->thread, NUDGE);
-	}
-}
-
-void loop_call_then(struct loop *l, void *(*fn)(void *arg), void *arg, void (*then)(void *what))
-{
-	struct call c = { .fn = fn, .arg = arg, .then = then };
-	void *what;
+	bool wanted;
 
 	pthread_mutex_lock(&l->lock);
 	if ((l->running || l->acting) && pthread_equal(l->thread, pthread_self())) {
 		pthread_mutex_unlock(&l->lock);
-		what = fn(arg);
-		if (what)
-			then(what);
+		p->fn(p);
 		return;
 	}
 	while (l->acting)
 		pthread_cond_wait(&l->done, &l->lock);
-	if (l->running) {
-		c.next = l->calls;
-		l->calls = &c;
-		wake_up(l);
-		wait_for(l, &c);
+	wanted = l->running;
+	if (wanted) {
+		p->next = l->calls;
+		l->calls = p;
 	} else {
-		call_in_place(l, &c);
+		call_in_place(l, p);
 	}
 	pthread_mutex_unlock(&l->lock);
+	if (wanted) /* not before: it would wait for the lock first */
+		wake_up(l);
 }
 
-struct plain_call {
-	void (*fn)(void *arg);
-	void *arg;
-};
-
-static void *do_plain(void *arg)
+static void do_call(struct loop_post *p)
 {
-	struct plain_call *p = arg;
+	struct call *c = container_of(p, struct call, post);
+	struct loop *l = c->loop;
 
-	p->fn(p->arg);
-	return NULL;
+	c->fn(c->arg);
+	pthread_mutex_lock(&l->lock);
+	c->done = true;
+	pthread_cond_broadcast(&l->done);
+	pthread_mutex_unlock(&l->lock);
 }
 
 void loop_call(struct loop *l, void (*fn)(void *arg), void *arg)
 {
-	struct plain_call p = { fn, arg };
+	struct call c = { .post = { .fn = do_call }, .loop = l, .fn = fn, .arg = arg };
+	struct timespec until;
 
-	loop_call_then(l, do_plain, &p, NULL);
+	loop_post(l, &c.post);
+	pthread_mutex_lock(&l->lock);
+	while (!c.done) {
+		clock_gettime(CLOCK_MONOTONIC, &until);
+		until.tv_nsec += NUDGE_NS;
+		until.tv_sec += until.tv_nsec / 1000000000;
+		until.tv_nsec %= 1000000000;
+		if (pthread_cond_timedwait(&l->done, &l->lock, &until) == ETIMEDOUT && !c.done &&
+		    l->own_thread)
+			pthread_kill(l->thread, NUDGE);
+	}
+	pthread_mutex_unlock(&l->lock);
 }

@@ -20,6 +20,7 @@
 #include "minivmm/datapath.h"
 #include "minivmm/devices.h"
 #include "minivmm/log.h"
+#include "minivmm/now.h"
 #include "minivmm/peer.h"
 #include "minivmm/virtio.h"
 #include "vmm/control.h"
@@ -36,14 +37,6 @@
 #define SAMPLE_MS   100
 #define SAMPLE_LATE 300
 #define RETRY_MS    1000
-
-static u64 now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000ULL + t.tv_nsec / 1000000;
-}
 
 /* Soon, or after a sample's time. */
 static void set_timer(struct machine *m, bool soon)

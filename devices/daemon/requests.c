@@ -289,6 +289,7 @@ static int get_vring_base(struct server *s, struct vhost_user_msg *m)
 static int set_vring_enable(struct server *s, struct vhost_user_msg *m)
 {
 	struct ring *r = ring_of(s, m->vring.index);
+	int err = 0;
 
 	if (!r)
 		return -EINVAL;
@@ -296,7 +297,10 @@ static int set_vring_enable(struct server *s, struct vhost_user_msg *m)
 		return server_refuse(s, -EINVAL, "enable ring %u: %u", m->vring.index,
 				     m->vring.num);
 	r->enabled = m->vring.num;
-	return rings_update(s);
+	/* It starts soon. What takes time (a tap's offloads) is done before somebody waits for it. */
+	if (r->enabled && s->features_given && s->nregions)
+		err = device_begin(s);
+	return err ? err : rings_update(s);
 }
 
 /* The ring and the descriptor (-1: none) of SET_VRING_KICK, CALL and ERR; NULL: refused. */

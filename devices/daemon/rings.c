@@ -124,8 +124,7 @@ void device_reset(struct server *s)
 	virtio_status_write(s->v, 0);
 }
 
-/* Bring the device up with the front end's features, if it is not. */
-static int device_begin(struct server *s)
+int device_begin(struct server *s)
 {
 	struct virtio_dev *v = s->v;
 	u32 status = VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER;

@@ -118,6 +118,8 @@ int ring_set_call(struct ring *r, int fd);
 /* Tell the front end that the ring is in error, if it wants to know. */
 void ring_error(struct ring *r);
 
+/* Bring the device up with the front end's features, if it is not. Returns 0 or an error after server_refuse(). */
+int device_begin(struct server *s);
 /* Have the device reset. No ring runs. */
 void device_reset(struct server *s);
 

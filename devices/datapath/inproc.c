@@ -12,7 +12,7 @@
  * A queue that is polled asks for no kick at all: the loop looks for chains as long as the queue waits for
  * some. A kick is heard all the same. If the device is broken there is nothing to look for any more.
  *
- * Threads: all but the outermost functions run on the queue's loop.
+ * Threads: start(), stopping() and stop() on any; the rest on the queue's loop.
  */
 #include "devices/datapath/inproc.h"
 
@@ -68,78 +68,91 @@ static bool look(struct loop_poll *p)
 	return true;
 }
 
-struct transfer {
-	struct virtio_queue *q;
-	const struct vq_cfg *cfg;
-	struct vq_pos pos;
-	int err;
-};
-
-/* Returns the queue, which is to be served, or NULL. */
-static void *start_on_loop(void *arg)
+/* It has been started: the first of what is posted to the loop. */
+static void begin(struct loop_post *p)
 {
-	struct transfer *t = arg;
-	struct virtio_queue *q = t->q;
-	struct vq_cfg cfg = *t->cfg;
-
-	cfg.polled = q->polled;
-	t->err = vq_start(&q->vq, q->dev->env->mem, &cfg, t->pos, irq_fd(q->call));
-	if (t->err)
-		return NULL;
-	q->poll = (struct loop_poll){ .look = look };
-	q->kick = (struct loop_fd){ .fd = q->kickfd, .ready = kick_ready };
-	t->err = loop_add(q->loop, &q->kick, EPOLLIN | EPOLLET);
-	if (t->err) {
-		vq_stop(&q->vq);
-		return NULL;
-	}
-	return q;
-}
-
-/* Whoever has it started need not wait for this. */
-static void begin(void *arg)
-{
-	struct virtio_queue *q = arg;
+	struct virtio_queue *q = container_of(p, struct virtio_queue, begin);
 
 	serve(q);
 	if (q->polled)
 		loop_poll_add(q->loop, &q->poll);
 }
 
+/* Nobody serves the queue, so all but that can be done here, and nobody waits for the loop. */
 static int inproc_start(struct datapath *d, struct virtio_queue *q, const struct vq_cfg *cfg,
 			struct vq_pos pos)
 {
-	struct transfer t = { .q = q, .cfg = cfg, .pos = pos };
+	struct vq_cfg served = *cfg;
+	int err;
 
 	(void)d;
-	loop_call_then(q->loop, start_on_loop, &t, begin);
-	return t.err;
+	served.polled = q->polled;
+	err = vq_start(&q->vq, q->dev->env->mem, &served, pos, irq_fd(q->call));
+	if (err)
+		return err;
+	q->poll = (struct loop_poll){ .look = look };
+	q->kick = (struct loop_fd){ .fd = q->kickfd, .ready = kick_ready };
+	q->begin = (struct loop_post){ .fn = begin };
+	err = loop_add(q->loop, &q->kick, EPOLLIN | EPOLLET);
+	if (err) {
+		vq_stop(&q->vq);
+		return err;
+	}
+	loop_post(q->loop, &q->begin);
+	return 0;
 }
 
-static void stop_on_loop(void *arg)
+static void end(struct loop_post *p)
 {
-	struct transfer *t = arg;
-	struct virtio_queue *q = t->q;
+	struct virtio_queue *q = container_of(p, struct virtio_queue, end);
 
 	loop_poll_del(q->loop, &q->poll);
 	loop_del(q->loop, &q->kick);
 	if (q->dev->ops->quiesce)
 		q->dev->ops->quiesce(q->dev, q);
-	t->pos = vq_stop(&q->vq);
+	q->end_pos = vq_stop(&q->vq);
+	__atomic_store_n(&q->ended, true, __ATOMIC_RELEASE);
+}
+
+static void ask_to_end(struct virtio_queue *q)
+{
+	if (q->ending)
+		return;
+	q->ending = true;
+	q->ended = false;
+	q->end = (struct loop_post){ .fn = end };
+	loop_post(q->loop, &q->end);
+}
+
+/* All of them, before any is waited for: those on one loop stop one after another, and on several at the same time. */
+static void inproc_stopping(struct datapath *d, struct virtio_dev *v, u64 queues)
+{
+	(void)d;
+	for (u32 i = 0; i < v->nqueues; i++) {
+		if (queues >> i & 1)
+			ask_to_end(&v->queue[i]);
+	}
+}
+
+static void nothing(void *arg)
+{
+	(void)arg;
 }
 
 static struct vq_pos inproc_stop(struct datapath *d, struct virtio_queue *q)
 {
-	struct transfer t = { .q = q };
-
 	(void)d;
-	loop_call(q->loop, stop_on_loop, &t);
-	return t.pos;
+	ask_to_end(q);
+	if (!__atomic_load_n(&q->ended, __ATOMIC_ACQUIRE))
+		loop_call(q->loop, nothing, NULL); /* which comes after it */
+	q->ending = false;
+	return q->end_pos;
 }
 
 static const struct datapath_ops inproc_ops = {
 	.name = "inproc",
 	.start = inproc_start,
+	.stopping = inproc_stopping,
 	.stop = inproc_stop,
 };
 

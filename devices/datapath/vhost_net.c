@@ -274,14 +274,14 @@ static int set_mem_table(const struct vhost_net *n, int fd)
 	return call(fd, VHOST_SET_MEM_TABLE, table);
 }
 
-static int vhost_net_prepare(struct datapath *d, u64 features)
+static int vhost_net_prepare(struct datapath *d, struct virtio_dev *v)
 {
 	struct vhost_net *n = net_of(d);
 	u64 old = n->features;
 	int err = 0;
 
 	pthread_mutex_lock(&n->lock);
-	n->features = features & KERNEL_FEATURES;
+	n->features = v->features & KERNEL_FEATURES;
 	for (u32 i = 0; i < n->npairs && !err; i++) {
 		err = set_mem_table(n, n->fd[i]);
 		if (!err)
@@ -292,7 +292,7 @@ static int vhost_net_prepare(struct datapath *d, u64 features)
 		n->features = old;
 	} else {
 		/* 5.1.2: without MQ, queue 2 is the control queue. */
-		d->queues = (1ULL << (features & NET_F(MQ) ? 2 * n->npairs : 2)) - 1;
+		d->queues = (1ULL << (v->features & NET_F(MQ) ? 2 * n->npairs : 2)) - 1;
 		n->broken = false;
 	}
 	pthread_mutex_unlock(&n->lock);

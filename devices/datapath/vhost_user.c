@@ -40,10 +40,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#define MQ	     VIRTIO_FEATURE(VIRTIO_NET_F_MQ)
-#define HAS_PROTOCOL (1ULL << VHOST_USER_F_PROTOCOL_FEATURES)
-
-#define DRAIN_MS     1000
+#define MQ VIRTIO_FEATURE(VIRTIO_NET_F_MQ)
 
 /* With the relay neither side can have these. */
 #define RELAY_CANT (VIRTIO_FEATURE(VIRTIO_F_RING_PACKED) | VIRTIO_FEATURE(VIRTIO_F_IN_ORDER))
@@ -89,7 +86,7 @@ void vhost_user_lose(struct vhost_user *vu, int err)
 		else
 			r->recover |= r->up;
 		lost |= r->recover && r->up && !recoverable(vu, i);
-		r->up = false;
+		r->up = r->told = false;
 	}
 	if (lost) {
 		vu->given_up = true;
@@ -123,26 +120,23 @@ static int reset_back_end(struct vhost_user *vu)
 	return vhost_user_tell(&vu->conn, &m);
 }
 
-static int set_status(struct vhost_user *vu, u32 status)
+int vhost_user_set_status(struct vhost_user *vu, u32 status)
 {
 	if (!vhost_user_has(&vu->conn, VHOST_USER_PROTOCOL_F_STATUS))
 		return 0;
 	return vhost_user_tell_u64(&vu->conn, VHOST_USER_SET_STATUS, status);
 }
 
-#define STATUS_FEATURES_OK \
-	(VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER | VIRTIO_CONFIG_S_FEATURES_OK)
-
 static int set_features(struct vhost_user *vu)
 {
 	u64 status;
-	int err = set_status(vu, VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER);
+	int err = vhost_user_set_status(vu, VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER);
 
 	if (!err)
 		err = vhost_user_tell_u64(&vu->conn, VHOST_USER_SET_FEATURES,
 					  vhost_user_accepted(vu));
 	if (!err)
-		err = set_status(vu, STATUS_FEATURES_OK);
+		err = vhost_user_set_status(vu, VHOST_USER_FEATURES_OK);
 	if (err || !vhost_user_has(&vu->conn, VHOST_USER_PROTOCOL_F_STATUS))
 		return err;
 	err = vhost_user_ask_u64(&vu->conn, VHOST_USER_GET_STATUS, &status);
@@ -204,6 +198,8 @@ static int hand_over(struct vhost_user *vu)
 {
 	int err = reset_back_end(vu);
 
+	for (u32 i = 0; i < vu->o.nqueues; i++)
+		vu->ring[i].told = false;
 	if (!err)
 		err = vhost_user_share_log(vu);
 	if (!err)
@@ -219,132 +215,18 @@ static int hand_over(struct vhost_user *vu)
 	return vhost_user_done(vu, err, "the driver's features");
 }
 
-static int enable(struct vhost_user *vu, u32 index, bool on)
-{
-	if (!(vu->conn.features & HAS_PROTOCOL))
-		return 0; /* such a ring always is */
-	return vhost_user_tell_vring(&vu->conn, VHOST_USER_SET_VRING_ENABLE, index, on);
-}
-
-int vhost_user_set_addr(struct vhost_user *vu, const struct vhost_user_addr *addr)
-{
-	struct vhost_user_msg m;
-
-	vhost_user_msg_init(&m, VHOST_USER_SET_VRING_ADDR);
-	m.hdr.size = sizeof(m.addr);
-	m.addr = *addr;
-	/* The relay's rings are not the guest's. */
-	m.addr.flags = vu->log && !vu->relay ? 1 << VHOST_VRING_F_LOG : 0;
-	return vhost_user_tell(&vu->conn, &m);
-}
-
-/* What the back end is told of a ring. */
-struct ring_ends {
-	struct vhost_user_addr addr;
-	u32 base;
-	int kick, call;
-};
-
-/* The driver's ring. Returns 0 or -errno. */
-static int direct_ends(struct vhost_user *vu, u32 index, struct ring_ends *ends)
-{
-	struct vhost_user_ring *r = &vu->ring[index];
-	int err = vhost_user_ring_addr(vu->env->mem, &r->cfg, index, &ends->addr);
-
-	if (!err && r->recover)
-		err = vhost_user_ring_recover(vu->env->mem, &r->cfg, index, vu->record,
-					      &vu->record_at, &r->pos);
-	ends->base = vhost_user_ring_base(&r->cfg, r->pos);
-	ends->kick = r->q->kickfd;
-	ends->call = irq_fd(r->q->call);
-	return err;
-}
-
-/* One of the relay's. */
-static int relayed_ends(struct vhost_user *vu, u32 index, struct ring_ends *ends)
-{
-	ends->base = 0;
-	return vhost_user_relay_connect(vu->relay, index, &ends->addr, &ends->kick, &ends->call);
-}
-
-/* All but what makes it start. */
-static int describe_ring(struct vhost_user *vu, u32 index, const struct ring_ends *ends)
-{
-	struct vhost_user_ring *r = &vu->ring[index];
-	struct vhost_user_conn *c = &vu->conn;
-	int err = vhost_user_tell_vring(c, VHOST_USER_SET_VRING_NUM, index, r->cfg.size);
-
-	if (!err)
-		err = vhost_user_tell_vring(c, VHOST_USER_SET_VRING_BASE, index, ends->base);
-	if (!err)
-		err = vhost_user_set_addr(vu, &ends->addr);
-	if (!err)
-		err = vhost_user_tell_fd(c, VHOST_USER_SET_VRING_ERR, index, vu->error.fd);
-	if (!err)
-		err = vhost_user_tell_fd(c, VHOST_USER_SET_VRING_CALL, index, ends->call);
-	/* Before it starts, or what waits to be transmitted is discarded. Also if it is not to be enabled: the
-	 * last driver's ring may have been. */
-	if (!err)
-		err = enable(vu, index, !r->rests);
-	return err;
-}
-
-/* The ring starts with the kick descriptor: it comes when the back end has taken all else. Nobody serves the driver
- * meanwhile, so what can be sent at once is not waited for one by one. */
-static int tell_ring(struct vhost_user *vu, u32 index, const struct ring_ends *ends)
-{
-	struct vhost_user_conn *c = &vu->conn;
-	int err, rest;
-
-	vhost_user_go_ahead(c);
-	err = describe_ring(vu, index, ends);
-	rest = vhost_user_catch_up(c);
-	if (!err)
-		err = rest;
-	if (!err)
-		err = vhost_user_tell_fd(c, VHOST_USER_SET_VRING_KICK, index, ends->kick);
-	if (!err)
-		err = set_status(vu, STATUS_FEATURES_OK | VIRTIO_CONFIG_S_DRIVER_OK);
-	return err;
-}
-
-/* Let the back end have a ring that was started. */
-static int ring_up(struct vhost_user *vu, u32 index)
-{
-	struct vhost_user_ring *r = &vu->ring[index];
-	struct ring_ends ends = { .base = 0 };
-	int err = vu->relay ? relayed_ends(vu, index, &ends) : direct_ends(vu, index, &ends);
-
-	if (err)
-		return vhost_user_done(vu, err, "setting up a queue");
-	r->up = true; /* from now on, if it fails, somebody may have touched the ring */
-	err = tell_ring(vu, index, &ends);
-	if (err)
-		return vhost_user_done(vu, err, "setting up a queue");
-	r->recover = false;
-	if (vu->relay) {
-		vhost_user_relay_serve(vu->relay, index);
-		return 0;
-	}
-	vhost_user_notifier_up(vu, index);
-	/* What came while nobody had the ring, in either direction. */
-	eventfd_write(r->q->kickfd, 1);
-	irq_raise(r->q->call);
-	return 0;
-}
-
 int vhost_user_hand_over_all(struct vhost_user *vu)
 {
-	int err = 0;
+	int err;
 
 	if (!vu->prepared || vu->given_up)
 		return 0;
 	err = hand_over(vu);
-	for (u32 i = 0; i < vu->o.nqueues && !err; i++) {
-		if (vu->ring[i].q)
-			err = ring_up(vu, i);
-	}
-	return err;
+	if (err)
+		return err;
+	for (u32 i = 0; i < vu->o.nqueues; i++)
+		vu->ring[i].due = vu->ring[i].q;
+	return vhost_user_rings_up(vu);
 }
 
 /* ---- the data path ---- */
@@ -367,7 +249,7 @@ static u64 vu_features(struct datapath *d, u64 offered)
 	return can;
 }
 
-static int vu_prepare(struct datapath *d, u64 features)
+static int vu_prepare(struct datapath *d, struct virtio_dev *v)
 {
 	struct vhost_user *vu = vhost_user_of(d);
 	int err = 0;
@@ -376,13 +258,15 @@ static int vu_prepare(struct datapath *d, u64 features)
 	drop_record(vu);
 	for (u32 i = 0; i < vu->o.nqueues; i++)
 		vu->ring[i].left = false;
-	vu->features = features;
+	vu->features = v->features;
 	if (vu->o.net) /* 5.1.2: without MQ, queue 2 is the control queue */
-		d->queues = (1ULL << (features & MQ ? vu->o.nqueues : 2)) - 1;
+		d->queues = (1ULL << (v->features & MQ ? vu->o.nqueues : 2)) - 1;
 	vu->prepared = true;
 	vu->given_up = false;
 	if (vhost_user_connected(vu))
 		err = hand_over(vu);
+	if (!err && vhost_user_connected(vu))
+		err = vhost_user_introduce_rings(vu, v);
 	if (err == -EREMOTEIO || err == -ENOSPC)
 		vu->prepared = false;
 	else
@@ -416,48 +300,41 @@ static int vu_start(struct datapath *d, struct virtio_queue *q, const struct vq_
 	if (r->left && r->rings != q->rings)
 		vhost_user_record_forget(vu->record, &vu->record_at, q->index, cfg->packed,
 					 vu->o.queue_size);
-	*r = (struct vhost_user_ring){
-		.q = q,
-		.cfg = *cfg,
-		.pos = pos,
-		.recover = again,
-		.rests = r->rests,
-	};
-	if (vhost_user_connected(vu) && !vu->given_up)
-		err = ring_up(vu, q->index);
-	if (err == -EREMOTEIO)
-		*r = (struct vhost_user_ring){ .rests = r->rests };
+	r->q = q;
+	r->cfg = *cfg;
+	r->pos = pos;
+	r->recover = again;
+	r->left = r->up = false;
+	r->due = vhost_user_connected(vu) && !vu->given_up;
 	pthread_mutex_unlock(&vu->lock);
-	if (err != -EREMOTEIO)
-		return 0;
-	if (vu->relay) {
-		vhost_user_relay_rest(vu->relay, q->index);
-		vhost_user_relay_disconnect(vu->relay, q->index);
-		vhost_user_relay_stop(vu->relay, q->index);
-	}
-	return -EIO;
+	return 0;
 }
 
-static int ring_down(struct vhost_user *vu, u32 index)
+/* A refusal is the caller's to know; if the back end goes meanwhile, the next one is told. */
+static int vu_run(struct datapath *d)
 {
-	struct vhost_user_ring *r = &vu->ring[index];
-	struct vhost_user_msg m;
-	int err;
+	struct vhost_user *vu = vhost_user_of(d);
+	int err = 0;
 
-	if (vu->relay)
-		vhost_user_relay_drain(vu->relay, index, vu->conn.sock, DRAIN_MS);
-	vhost_user_msg_init(&m, VHOST_USER_GET_VRING_BASE);
-	m.hdr.size = sizeof(m.vring);
-	m.vring.index = index;
-	err = vhost_user_ask(&vu->conn, &m, sizeof(m.vring), 0);
-	if (!err && m.vring.index != index)
-		err = -EPROTO;
-	if (!err)
-		err = vhost_user_ring_pos(vu->env->mem, &r->cfg, m.vring.num, &r->pos);
-	if (!err && vu->relay)
-		err = vhost_user_relay_finish(vu->relay, index, m.vring.num, vu->conn.sock,
-					      vu->conn.timeout_ms);
-	return err;
+	pthread_mutex_lock(&vu->lock);
+	if (vhost_user_connected(vu))
+		err = vhost_user_rings_up(vu);
+	pthread_mutex_unlock(&vu->lock);
+	return err == -EREMOTEIO ? -EIO : 0;
+}
+
+static void vu_stopping(struct datapath *d, struct virtio_dev *v, u64 queues)
+{
+	struct vhost_user *vu = vhost_user_of(d);
+
+	(void)v;
+	for (u32 i = 0; vu->relay && i < vu->o.nqueues; i++) {
+		if (queues >> i & 1)
+			vhost_user_relay_rest(vu->relay, i);
+	}
+	pthread_mutex_lock(&vu->lock);
+	vhost_user_rings_down(vu, queues);
+	pthread_mutex_unlock(&vu->lock);
 }
 
 /* Where a ring stands that no back end has any more. */
@@ -487,12 +364,7 @@ static struct vq_pos vu_stop(struct datapath *d, struct virtio_queue *q)
 		vhost_user_relay_rest(vu->relay, q->index);
 	pthread_mutex_lock(&vu->lock);
 	vhost_user_notifier_drop(vu, q->index);
-	if (r->up) {
-		int err = ring_down(vu, q->index);
-
-		if (err)
-			vhost_user_lose(vu, err);
-	}
+	vhost_user_rings_down(vu, 1ULL << q->index);
 	pos = final_pos(vu, q->index);
 	*r = (struct vhost_user_ring){
 		.pos = pos, .rests = r->rests, .left = r->recover, .rings = q->rings
@@ -544,9 +416,10 @@ void vhost_user_enable(struct vhost_user *vu, u32 n)
 		if (r->rests == (i >= n))
 			continue;
 		r->rests = i >= n;
+		r->told = false;
 		if (!r->up)
 			continue;
-		vhost_user_done(vu, enable(vu, i, !r->rests), "enabling a queue");
+		vhost_user_done(vu, vhost_user_enable_ring(vu, i, !r->rests), "enabling a queue");
 		told = true;
 	}
 	if (told && vhost_user_connected(vu)) /* those that rest do so on return */
@@ -584,6 +457,8 @@ static const struct datapath_ops vu_ops = {
 	.features = vu_features,
 	.prepare = vu_prepare,
 	.start = vu_start,
+	.run = vu_run,
+	.stopping = vu_stopping,
 	.stop = vu_stop,
 	.served = vu_served,
 	.use_pairs = vhost_user_use_pairs,

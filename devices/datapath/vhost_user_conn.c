@@ -4,15 +4,14 @@
  * vhost_user_conn.h.
  *
  * How it works: a request has an answer of its own (GET_...), or is acknowledged if REPLY_ACK has been
- * negotiated, by zero or a refusal. So at no time is more than one answer under way, and whatever else
- * comes is the answer to nothing. Who answers may be anybody: request, flags, size and number of
+ * negotiated, by zero or a refusal. Answers come in the order of the requests, and whatever else comes is the
+ * answer to nothing. Who answers may be anybody: request, flags, size and number of
  * descriptors are compared with what must come before any of it is used, and none is waited for longer
  * than timeout_ms.
  */
 #include "devices/datapath/vhost_user_conn.h"
 #include "minivmm/mem.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <string.h>
 
@@ -72,16 +71,42 @@ static int receive_reply(struct vhost_user_conn *c, struct vhost_user_msg *m, u3
 	return -EPROTO;
 }
 
-static int receive_ack(struct vhost_user_conn *c, u32 request)
+static int send_unsent(struct vhost_user_conn *c)
 {
-	struct vhost_user_msg reply;
-	int err = receive_reply(c, &reply, request, 0);
+	u32 n = c->nunsent;
 
+	c->nunsent = 0;
+	return n ? vhost_user_send_bytes(c->sock, c->unsent, n) : 0;
+}
+
+/* Send `m`, now or with others. */
+static int send_ahead(struct vhost_user_conn *c, const struct vhost_user_msg *m)
+{
+	u32 len = VHOST_USER_HDR_LEN + m->hdr.size;
+	int err = 0;
+
+	if (m->nfds || len > sizeof(c->unsent) - c->nunsent)
+		err = send_unsent(c);
 	if (err)
 		return err;
-	if (reply.hdr.size != sizeof(reply.num))
-		return -EPROTO;
-	return reply.num ? -EREMOTEIO : 0;
+	if (m->nfds || len > sizeof(c->unsent))
+		return vhost_user_send(c->sock, m);
+	memcpy(c->unsent + c->nunsent, &m->hdr, VHOST_USER_HDR_LEN);
+	memcpy(c->unsent + c->nunsent + VHOST_USER_HDR_LEN, &m->num, m->hdr.size);
+	c->nunsent += len;
+	return 0;
+}
+
+/* The acknowledgements that are owed. Returns 0, noting a refusal, or an error after which there are no more. */
+static int collect(struct vhost_user_conn *c)
+{
+	int err = send_unsent(c);
+
+	if (!err)
+		err = vhost_user_recv_acks(c->sock, c->owed, c->nowed, c->timeout_ms);
+	c->nowed = 0;
+	c->refused |= err == -EREMOTEIO;
+	return err == -EREMOTEIO ? 0 : err;
 }
 
 int vhost_user_tell(struct vhost_user_conn *c, struct vhost_user_msg *m)
@@ -91,35 +116,27 @@ int vhost_user_tell(struct vhost_user_conn *c, struct vhost_user_msg *m)
 
 	if (ack)
 		m->hdr.flags |= VHOST_USER_NEED_REPLY;
-	err = vhost_user_send(c->sock, m);
+	err = c->ahead ? send_ahead(c, m) : vhost_user_send(c->sock, m);
 	if (err || !ack)
 		return err;
 	if (!c->ahead)
-		return receive_ack(c, m->hdr.request);
-	assert(c->nowed < VHOST_USER_AHEAD_MAX);
+		return vhost_user_recv_acks(c->sock, &m->hdr.request, 1, c->timeout_ms);
 	c->owed[c->nowed++] = m->hdr.request;
-	return 0;
+	return c->nowed < VHOST_USER_ACKS_MAX ? 0 : collect(c);
 }
 
 void vhost_user_go_ahead(struct vhost_user_conn *c)
 {
 	c->ahead = true;
+	c->refused = false;
 }
 
 int vhost_user_catch_up(struct vhost_user_conn *c)
 {
-	int refused = 0, err = 0;
+	int err = collect(c);
 
-	for (u32 i = 0; i < c->nowed && !err; i++) {
-		err = receive_ack(c, c->owed[i]);
-		if (err == -EREMOTEIO) {
-			refused = err;
-			err = 0;
-		}
-	}
 	c->ahead = false;
-	c->nowed = 0;
-	return err ? err : refused;
+	return err ? err : c->refused ? -EREMOTEIO : 0;
 }
 
 int vhost_user_tell_u64(struct vhost_user_conn *c, u32 request, u64 value)
@@ -156,11 +173,15 @@ int vhost_user_tell_fd(struct vhost_user_conn *c, u32 request, u32 index, int fd
 
 int vhost_user_ask(struct vhost_user_conn *c, struct vhost_user_msg *m, u32 size, u32 nfds)
 {
-	u32 request = m->hdr.request;
 	int err = vhost_user_send(c->sock, m);
 
-	if (!err)
-		err = receive_reply(c, m, request, nfds);
+	return err ? err : vhost_user_hear(c, m, size, nfds);
+}
+
+int vhost_user_hear(struct vhost_user_conn *c, struct vhost_user_msg *m, u32 size, u32 nfds)
+{
+	int err = receive_reply(c, m, m->hdr.request, nfds);
+
 	if (err)
 		return err;
 	if (m->hdr.size == size && m->nfds == nfds)

@@ -14,8 +14,6 @@
 struct mem;
 struct mem_region;
 
-#define VHOST_USER_AHEAD_MAX 8
-
 struct vhost_user_conn {
 	int sock; /* -1: none */
 	u32 timeout_ms;
@@ -24,9 +22,12 @@ struct vhost_user_conn {
 	u64 protocol;  /* protocol features in force */
 	u32 queue_num; /* how many queues the back end has; 0: it does not say */
 
-	bool ahead; /* between vhost_user_go_ahead() and vhost_user_catch_up() */
-	u32 nowed;  /* acknowledgements that are still to come, */
-	u32 owed[VHOST_USER_AHEAD_MAX]; /* to these requests */
+	bool ahead;		       /* between vhost_user_go_ahead() and vhost_user_catch_up() */
+	bool refused;		       /* a request of those that were told ahead */
+	u32 nowed;		       /* acknowledgements that are still to come, */
+	u32 owed[VHOST_USER_ACKS_MAX]; /* to these requests */
+	u8 unsent[1024];	       /* requests without descriptors, which go together */
+	u32 nunsent;		       /* bytes */
 };
 
 /*
@@ -52,9 +53,9 @@ int vhost_user_tell_vring(struct vhost_user_conn *c, u32 request, u32 index, u32
 int vhost_user_tell_fd(struct vhost_user_conn *c, u32 request, u32 index, int fd);
 
 /*
- * Several requests at once: in between, what is told, at most VHOST_USER_AHEAD_MAX requests, is but sent, which
- * returns 0 or an error; vhost_user_catch_up() then waits for the acknowledgements, in their order. It returns 0, the
- * first refusal, or the error after which nothing more can be had. All have been done then, those behind a refused one, too.
+ * Several requests at once: in between, what is told is but sent (or kept for the next to be sent), and only after VHOST_USER_ACKS_MAX requests waited
+ * for; vhost_user_catch_up() then waits for the acknowledgements that are missing. It returns 0, -EREMOTEIO if any
+ * was refused, or the error after which nothing more can be had. All have been done then, those behind a refused one, too.
  */
 void vhost_user_go_ahead(struct vhost_user_conn *c);
 int vhost_user_catch_up(struct vhost_user_conn *c);
@@ -67,7 +68,9 @@ int vhost_user_sync(struct vhost_user_conn *c);
  * which are the caller's to close.
  */
 int vhost_user_ask(struct vhost_user_conn *c, struct vhost_user_msg *m, u32 size, u32 nfds);
-/* The same, and the payload may be anything. */
+/* Its second half: what is answered to `m`, the oldest request that vhost_user_send() has sent and that has no answer. */
+int vhost_user_hear(struct vhost_user_conn *c, struct vhost_user_msg *m, u32 size, u32 nfds);
+/* The same as vhost_user_ask(), and the payload may be anything. */
 int vhost_user_ask_any(struct vhost_user_conn *c, struct vhost_user_msg *m);
 int vhost_user_ask_u64(struct vhost_user_conn *c, u32 request, u64 *value);
 

@@ -3,6 +3,7 @@
  * vhost_user_internal.h - what the files of the data path share.
  *
  *	vhost_user.c		the data path: what a back end is handed, and takes over from another
+ *	vhost_user_start.c	the rings: given to the back end, and given back
  *	vhost_user_link.c	which back end there is, and what it says by itself
  *	vhost_user_net.c	what a network device has besides
  *	vhost_user_log.c	the log of written pages
@@ -25,9 +26,13 @@ struct vhost_user_ring {
 	struct virtio_queue *q; /* NULL: it has not been started */
 	struct vq_cfg cfg;
 	struct vq_pos pos; /* where it begins; or, stopped, where it was said to stand */
-	bool up;	   /* the back end has it */
-	bool recover;	   /* the back end that had it has gone: `pos` is no longer true */
-	bool rests;	   /* not to be enabled */
+	bool told;     /* the back end knows all of it that does not depend on where it stands: */
+	u16 told_size; /* so many descriptors, */
+	int told_call; /* and whom to call */
+	bool due;      /* the back end is to be told of it, by rings_up() */
+	bool up;       /* the back end has it */
+	bool recover;  /* the back end that had it has gone: `pos` is no longer true */
+	bool rests;    /* not to be enabled */
 	bool left; /* it was stopped without a back end: the record may have something in flight */
 	u32 rings; /* of which of the queue's rings: q->rings */
 };
@@ -98,6 +103,12 @@ void vhost_user_lose(struct vhost_user *vu, int err);
  * `err`. */
 int vhost_user_done(struct vhost_user *vu, int err, const char *what);
 
+#define VHOST_USER_FEATURES_OK \
+	(VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER | VIRTIO_CONFIG_S_FEATURES_OK)
+
+/* Tell the back end of the device's status, if it wants to know. Returns 0, or an error of the connection's. */
+int vhost_user_set_status(struct vhost_user *vu, u32 status);
+
 /* Let queues 0 to n - 1 work and the others rest. */
 void vhost_user_enable(struct vhost_user *vu, u32 n);
 
@@ -105,6 +116,23 @@ static inline struct vhost_user *vhost_user_of(struct datapath *d)
 {
 	return container_of(d, struct vhost_user, path);
 }
+
+/* ---- vhost_user_start.c; the lock is held, there is a back end ---- */
+
+/* Tell it what there is to say of the queues of `v` that are enabled before they start. Returns 0, or an error after
+ * vhost_user_done(), as the next. */
+int vhost_user_introduce_rings(struct vhost_user *vu, const struct virtio_dev *v);
+
+/* Let it have the rings that are due. A ring that is `up` after an error may have been touched: vhost_user_rings_down(). */
+int vhost_user_rings_up(struct vhost_user *vu);
+
+/* It gives these rings back (bit i: ring i), those that it has: then they stand at ring[i].pos. If it does not, it is
+ * lost. */
+void vhost_user_rings_down(struct vhost_user *vu, u64 rings);
+
+/* Tell it that ring `index` is to work or to rest, and where it lies. Return 0 or an error of the connection's. */
+int vhost_user_enable_ring(struct vhost_user *vu, u32 index, bool on);
+int vhost_user_set_addr(struct vhost_user *vu, const struct vhost_user_addr *addr);
 
 /* ---- vhost_user_net.c ---- */
 
@@ -116,8 +144,6 @@ void vhost_user_announce(struct datapath *d, const u8 mac[6]);
 /* The driver has accepted its features: tell the back end what the driver is told of the MTU. Returns 0, or
  * an error of the connection's. The lock is held. */
 int vhost_user_tell_mtu(struct vhost_user *vu);
-/* Tell the back end where a ring lies. */
-int vhost_user_set_addr(struct vhost_user *vu, const struct vhost_user_addr *addr);
 
 /* With the relay: features that are between the driver and us alone. */
 #define VHOST_USER_RELAY_OURS VIRTIO_FEATURE(VIRTIO_RING_F_EVENT_IDX)

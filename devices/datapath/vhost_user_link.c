@@ -20,6 +20,7 @@
 #include "minivmm/device.h"
 #include "minivmm/devices.h"
 #include "minivmm/log.h"
+#include "minivmm/now.h"
 #include "minivmm/unix_socket.h"
 
 #include <errno.h>
@@ -42,7 +43,8 @@
 #define WAIT_FIRST_MS 60000 /* for a back end that has to come */
 #define WAIT_STEP_MS  100
 #define CHANNEL_MS    1000 /* for the rest of a message that has begun */
-#define PROCESS_MS    5000 /* at least, for what is agreed on with a process that has just been started */
+#define PROCESS_MS \
+	5000 /* at least, for what is agreed on with a process that has just been started */
 
 static void retry_in(struct vhost_user *vu, u32 ms)
 {
@@ -59,14 +61,6 @@ static void retry_later(struct vhost_user *vu)
 
 	vu->retry_ms = ms < RETRY_MIN_MS ? RETRY_MIN_MS : ms > RETRY_MAX_MS ? RETRY_MAX_MS : ms;
 	retry_in(vu, vu->retry_ms);
-}
-
-static u64 now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1000ULL + ts.tv_nsec / 1000000;
 }
 
 static void disconnect(struct vhost_user *vu)

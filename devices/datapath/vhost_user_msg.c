@@ -8,12 +8,12 @@
  * one limit, so that a byte now and then does not make it last.
  */
 #include "devices/datapath/vhost_user_msg.h"
+#include "minivmm/now.h"
 
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #define CONTROL_LEN CMSG_SPACE(VHOST_USER_FDS_MAX * sizeof(int))
@@ -73,6 +73,20 @@ int vhost_user_send(int sock, const struct vhost_user_msg *m)
 	return 0;
 }
 
+int vhost_user_send_bytes(int sock, const void *buf, size_t len)
+{
+	for (size_t done = 0; done < len;) {
+		ssize_t n = send(sock, (const u8 *)buf + done, len - done, MSG_NOSIGNAL);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return errno == EPIPE ? -ECONNRESET : -errno;
+		done += n;
+	}
+	return 0;
+}
+
 void vhost_user_close_fds(struct vhost_user_msg *m)
 {
 	for (u32 i = 0; i < VHOST_USER_FDS_MAX; i++) {
@@ -108,14 +122,6 @@ static int take_fds(struct vhost_user_msg *m, struct msghdr *msg)
 	return err;
 }
 
-static u64 now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1000ULL + ts.tv_nsec / 1000000;
-}
-
 /* Wait until there is something to read. `end` is when to give up; 0: never. */
 static int wait_readable(int sock, u64 end)
 {
@@ -130,6 +136,30 @@ static int wait_readable(int sock, u64 end)
 	return n < 0 ? -errno : n ? 0 : -ETIMEDOUT;
 }
 
+/* Receive up to `len` bytes, waiting until `end` for the first. `msg` may ask for descriptors. Returns how many, or -errno. */
+static ssize_t receive_some(int sock, void *buf, size_t len, struct msghdr *msg, u64 end)
+{
+	struct iovec iov = { buf, len };
+
+	msg->msg_iov = &iov;
+	msg->msg_iovlen = 1;
+	for (;;) {
+		ssize_t n = recvmsg(sock, msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+		int err = 0;
+
+		if (n > 0)
+			return n;
+		if (n == 0)
+			return -ECONNRESET;
+		if (errno == EAGAIN)
+			err = wait_readable(sock, end);
+		else if (errno != EINTR)
+			err = -errno;
+		if (err)
+			return err;
+	}
+}
+
 /* Receive exactly `len` bytes. Descriptors are kept if `fds`. */
 static int receive(int sock, struct vhost_user_msg *m, void *buf, size_t len, bool fds, u64 end)
 {
@@ -139,22 +169,16 @@ static int receive(int sock, struct vhost_user_msg *m, void *buf, size_t len, bo
 	} control;
 
 	for (size_t done = 0; done < len;) {
-		struct iovec iov = { (u8 *)buf + done, len - done };
-		struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
-		int err = wait_readable(sock, end);
+		struct msghdr msg = { 0 };
 		ssize_t n;
 
-		if (err)
-			return err;
 		if (fds) {
 			msg.msg_control = control.buf;
 			msg.msg_controllen = sizeof(control.buf);
 		}
-		n = recvmsg(sock, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-		if (n < 0 && (errno == EINTR || errno == EAGAIN))
-			continue;
-		if (n <= 0)
-			return n ? -errno : -ECONNRESET;
+		n = receive_some(sock, (u8 *)buf + done, len - done, &msg, end);
+		if (n < 0)
+			return n;
 		if (fds && take_fds(m, &msg))
 			return -EPROTO;
 		done += n;
@@ -185,6 +209,49 @@ int vhost_user_recv_within(int sock, struct vhost_user_msg *m, u32 ms)
 	if (err)
 		vhost_user_close_fds(m);
 	return err;
+}
+
+#define ACK_LEN (VHOST_USER_HDR_LEN + sizeof(u64))
+
+/* Is what has come of an acknowledgement, up to `len` bytes, one of `request`? */
+static bool is_ack(const u8 *ack, size_t len, u32 request)
+{
+	struct vhost_user_hdr hdr;
+
+	if (len < sizeof(hdr))
+		return true;
+	memcpy(&hdr, ack, sizeof(hdr));
+	return hdr.request == request && hdr.size == sizeof(u64) && hdr.flags & VHOST_USER_REPLY &&
+	       (hdr.flags & VHOST_USER_VERSION_MASK) == VHOST_USER_VERSION;
+}
+
+int vhost_user_recv_acks(int sock, const u32 *request, u32 n, u32 ms)
+{
+	u64 end = ms ? now_ms() + ms : 0, result, refused = 0;
+	u8 acks[VHOST_USER_ACKS_MAX * ACK_LEN];
+	u32 checked = 0;
+
+	for (size_t done = 0; done < n * ACK_LEN;) {
+		struct msghdr msg = { 0 };
+		ssize_t got = receive_some(sock, acks + done, n * ACK_LEN - done, &msg, end);
+
+		if (got < 0)
+			return got;
+		if (msg.msg_flags & MSG_CTRUNC)
+			return -EPROTO;
+		done += got;
+		for (; checked < n; checked++) {
+			const u8 *ack = acks + checked * ACK_LEN;
+
+			if (!is_ack(ack, acks + done - ack, request[checked]))
+				return -EPROTO;
+			if (ack + ACK_LEN > acks + done)
+				break;
+			memcpy(&result, ack + VHOST_USER_HDR_LEN, sizeof(result));
+			refused |= result;
+		}
+	}
+	return refused ? -EREMOTEIO : 0;
 }
 
 int vhost_user_recv(int sock, struct vhost_user_msg *m)

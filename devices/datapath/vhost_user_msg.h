@@ -162,6 +162,8 @@ struct vhost_user_msg {
  * gives -EAGAIN.
  */
 int vhost_user_send(int sock, const struct vhost_user_msg *m);
+/* Likewise, messages without descriptors that have been put together. */
+int vhost_user_send_bytes(int sock, const void *buf, size_t len);
 
 /*
  * Receive one message; of the payload, what did not come is zero. The descriptors in m->fd[] are closed on
@@ -173,6 +175,13 @@ int vhost_user_send(int sock, const struct vhost_user_msg *m);
  */
 int vhost_user_recv(int sock, struct vhost_user_msg *m);
 int vhost_user_recv_within(int sock, struct vhost_user_msg *m, u32 ms);
+
+/*
+ * Receive the acknowledgements of `n` requests, at most VHOST_USER_ACKS_MAX, in their order; all together take at most `ms`
+ * (0: for ever). Returns 0, -EREMOTEIO if any is a refusal, -EPROTO for anything else than these, or as above.
+ */
+#define VHOST_USER_ACKS_MAX 32
+int vhost_user_recv_acks(int sock, const u32 *request, u32 n, u32 ms);
 
 /* Close the descriptors that came with `m`; it has none then. */
 void vhost_user_close_fds(struct vhost_user_msg *m);

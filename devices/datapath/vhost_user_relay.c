@@ -42,6 +42,7 @@
 #include "devices/datapath/vhost_user_relay.h"
 #include "minivmm/loop.h"
 #include "minivmm/mem_log.h"
+#include "minivmm/now.h"
 #include "minivmm/virtio.h"
 
 #include <assert.h>
@@ -78,6 +79,7 @@ struct relay_ring {
 	struct vhost_user_relay *relay;
 	u32 index;
 
+	bool watched;	     /* the device lock's: the queue's loop looks after it */
 	struct loop_fd kick; /* the driver's */
 	struct loop_fd call; /* the back end's: an eventfd, for good */
 	pthread_mutex_t lock;
@@ -311,6 +313,7 @@ static int watch(struct relay_ring *r)
 		err = loop_add(loop, &r->call, EPOLLIN | EPOLLET);
 	if (err)
 		loop_call(loop, unwatch, r);
+	r->watched = !err;
 	return err;
 }
 
@@ -508,15 +511,9 @@ void vhost_user_relay_rest(struct vhost_user_relay *relay, u32 index)
 {
 	struct relay_ring *r = &relay->ring[index];
 
-	loop_call(r->q->loop, unwatch, r);
-}
-
-static u64 now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1000ULL + ts.tv_nsec / 1000000;
+	if (r->watched)
+		loop_call(r->q->loop, unwatch, r);
+	r->watched = false;
 }
 
 /* Between two looks at the back end's ring: its call can't be waited for, since it may take that back. Returns 0,
@@ -531,16 +528,21 @@ static int wait_a_little(int sock, u64 end)
 	return now_ms() >= end ? -ETIMEDOUT : 0;
 }
 
-void vhost_user_relay_drain(struct vhost_user_relay *relay, u32 index, int sock, u32 ms)
+void vhost_user_relay_drain(struct vhost_user_relay *relay, u64 rings, int sock, u32 ms)
 {
-	struct relay_ring *r = &relay->ring[index];
 	u64 end = now_ms() + ms;
 
-	pthread_mutex_lock(&r->lock);
-	do
-		give(r);
-	while (r->used && r->nflight && !wait_a_little(sock, end));
-	pthread_mutex_unlock(&r->lock);
+	for (u32 i = 0; i < relay->nqueues; i++) {
+		struct relay_ring *r = &relay->ring[i];
+
+		if (!(rings >> i & 1))
+			continue;
+		pthread_mutex_lock(&r->lock);
+		do
+			give(r);
+		while (r->used && r->nflight && !wait_a_little(sock, end));
+		pthread_mutex_unlock(&r->lock);
+	}
 }
 
 /*

@@ -23,6 +23,7 @@
 #include "devices/virtio/net_internal.h"
 #include "minivmm/datapath.h"
 #include "minivmm/log.h"
+#include "minivmm/now.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -30,7 +31,6 @@
 #include <linux/virtio_ids.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define CONFIG(f)  offsetof(struct virtio_net_config, f)
 #define CONFIG_LEN CONFIG(rss_max_key_size)
@@ -297,14 +297,6 @@ void net_want(struct net_pair *p, u32 what, bool on)
 		return;
 	p->want = want;
 	peer_want(p->peer, want);
-}
-
-static u64 now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000000000ULL + t.tv_nsec;
 }
 
 /* The pair has been woken up: for how long is it to look out for more, after it has done its work? */

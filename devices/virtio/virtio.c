@@ -259,10 +259,9 @@ static void status_advance(struct virtio_dev *v, u32 status)
 
 static void device_reset(struct virtio_dev *v)
 {
-	for (u32 i = 0; i < v->nqueues; i++) {
-		virtio_queue_stop(&v->queue[i]);
+	virtio_stop_all(v);
+	for (u32 i = 0; i < v->nqueues; i++)
 		queue_clear(&v->queue[i]);
-	}
 	if (v->ops->reset)
 		v->ops->reset(v);
 	v->driver_features = 0;

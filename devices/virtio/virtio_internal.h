@@ -19,4 +19,7 @@ void virtio_queue_begin(struct virtio_queue *q);
 /* Stop a queue, if it runs, and note where it stands. */
 void virtio_queue_stop(struct virtio_queue *q);
 
+/* Likewise all queues of the device. Returns which of them ran: bit i, queue i. */
+u64 virtio_stop_all(struct virtio_dev *v);
+
 #endif

@@ -32,6 +32,7 @@
 #include "minivmm/log.h"
 #include "minivmm/mem.h"
 #include "minivmm/mem_log.h"
+#include "minivmm/now.h"
 
 #include <errno.h>
 #include <linux/virtio_config.h>
@@ -39,7 +40,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <time.h>
 
 void virtio_limit_features(struct virtio_dev *v, struct datapath *path)
 {
@@ -54,7 +54,7 @@ void virtio_set_path(struct virtio_dev *v, struct datapath *path)
 
 int virtio_path_prepare(struct virtio_dev *v)
 {
-	return v->path && v->path->ops->prepare ? v->path->ops->prepare(v->path, v->features) : 0;
+	return v->path && v->path->ops->prepare ? v->path->ops->prepare(v->path, v) : 0;
 }
 
 /* ---- start and stop ---- */
@@ -94,6 +94,12 @@ static int start(struct virtio_queue *q)
 	return err;
 }
 
+/* Those that have been started are served. */
+static int run(struct datapath *path)
+{
+	return path && path->ops->run ? path->ops->run(path) : 0;
+}
+
 /* Likewise, and if it can't, that is the end until the driver resets the device. */
 static void queue_start(struct virtio_queue *q)
 {
@@ -104,7 +110,10 @@ static void queue_start(struct virtio_queue *q)
 		return;
 	err = start(q);
 	if (!err)
+		err = run(path_of(q));
+	if (!err)
 		return;
+	virtio_queue_stop(q);
 	snprintf(why, sizeof(why), "queue %u: %s", q->index,
 		 err == -EINVAL	  ? "bad size"
 		 : err == -EFAULT ? "bad address"
@@ -125,6 +134,27 @@ void virtio_queue_stop(struct virtio_queue *q)
 	q->running = false;
 }
 
+static void stopping(struct datapath *path, struct virtio_dev *v, u64 queues)
+{
+	if (queues && path->ops->stopping)
+		path->ops->stopping(path, v, queues);
+}
+
+u64 virtio_stop_all(struct virtio_dev *v)
+{
+	u64 inproc = 0, other = 0;
+
+	for (u32 i = 0; i < v->nqueues; i++) {
+		if (v->queue[i].running)
+			*(path_of(&v->queue[i]) == &inproc_path ? &inproc : &other) |= 1ULL << i;
+	}
+	stopping(&inproc_path, v, inproc);
+	stopping(v->path, v, other);
+	for (u32 i = 0; i < v->nqueues; i++)
+		virtio_queue_stop(&v->queue[i]);
+	return inproc | other;
+}
+
 void virtio_queue_begin(struct virtio_queue *q)
 {
 	q->pos = vq_pos_initial(virtio_has_feature(q->dev, VIRTIO_F_RING_PACKED));
@@ -136,8 +166,7 @@ void virtio_pause(struct virtio_dev *v)
 {
 	pthread_mutex_lock(&v->lock);
 	v->paused = true;
-	for (u32 i = 0; i < v->nqueues; i++)
-		virtio_queue_stop(&v->queue[i]);
+	virtio_stop_all(v);
 	pthread_mutex_unlock(&v->lock);
 }
 
@@ -250,14 +279,6 @@ bool virtio_queue_used(struct virtio_dev *v, u32 index, u16 *used)
 
 /* ---- the live switch ---- */
 
-static u64 now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000000000ULL + t.tv_nsec;
-}
-
 /* What the driver has, or may still accept, and `path` can't serve. */
 static u64 missing_in(struct virtio_dev *v, struct datapath *path)
 {
@@ -290,23 +311,11 @@ static int ask(struct virtio_dev *v, struct datapath *next, struct virtio_switch
 		return -EOPNOTSUPP;
 	if (v->log && path_log(next, v->log))
 		return -EIO;
-	if (ready && next && next->ops->prepare && next->ops->prepare(next, v->features))
+	if (ready && next && next->ops->prepare && next->ops->prepare(next, v))
 		return -EIO;
 	if (!is_served(next))
 		return -EIO;
 	return 0;
-}
-
-static u64 stop_all(struct virtio_dev *v)
-{
-	u64 stopped = 0;
-
-	for (u32 i = 0; i < v->nqueues; i++) {
-		if (v->queue[i].running)
-			stopped |= 1ULL << i;
-		virtio_queue_stop(&v->queue[i]);
-	}
-	return stopped;
 }
 
 /* Start these queues on v->path, all or none. */
@@ -318,8 +327,10 @@ static int start_all(struct virtio_dev *v, u64 queues)
 		if (queues >> i & 1)
 			err = start(&v->queue[i]);
 	}
+	if (!err)
+		err = run(v->path);
 	if (err)
-		stop_all(v);
+		virtio_stop_all(v);
 	return err;
 }
 
@@ -370,7 +381,7 @@ static int try_all(struct virtio_dev *v, u64 queues)
 	err = start_all(v, queues);
 	if (!err && (!is_served(v->path) ||
 		     __atomic_load_n(&v->switching, __ATOMIC_SEQ_CST) == VIRTIO_SWITCH_FAILED)) {
-		stop_all(v);
+		virtio_stop_all(v);
 		err = -EIO;
 	}
 	end_trial(v);
@@ -429,7 +440,7 @@ int virtio_switch_path(struct virtio_dev *v, struct datapath **path, struct virt
 		traced = trace_begin(&v->track);
 		began = now_ns();
 		begin_trial(v);
-		queues = stop_all(v);
+		queues = virtio_stop_all(v);
 		s->quiesce_ns = now_ns() - began;
 		trace_end(&v->track, TRACE_QUIESCE, traced, 0, 0);
 		if (end_trial(v)) { /* where the rings stand is not known */

@@ -26,6 +26,7 @@
 
 struct datapath;
 struct mem_log;
+struct virtio_dev;
 struct virtio_queue;
 
 struct datapath_ops {
@@ -34,17 +35,23 @@ struct datapath_ops {
 	 * offer, and at a live switch, about those that are in use. */
 	u64 (*features)(struct datapath *d, u64 offered);
 	/*
-	 * The driver has accepted `features` and is ready: hand them and the guest's memory over. Touches no
-	 * ring. May be called again, while no queue runs; may set `queues` anew. Returns 0 or -errno after a
+	 * The driver of `v` has accepted v->features and is ready: hand them and the guest's memory over, and what there is
+	 * to say of the queues that are enabled before they start. Touches no ring. May be called again, while no queue runs; may set `queues` anew. Returns 0 or -errno after a
 	 * line in the log; then nothing has changed. NULL: nothing to prepare.
 	 */
-	int (*prepare)(struct datapath *d, u64 features);
+	int (*prepare)(struct datapath *d, struct virtio_dev *v);
 	/*
-	 * Serve queue `q`, which does not run, from `pos` on. All or nothing: returns 0 or -errno. -EINVAL
-	 * and -EFAULT: the driver's set-up of the queue is wrong; any other: the host can't.
+	 * Serve queue `q`, which does not run, from `pos` on, at once or when run() is called. All or nothing: returns 0
+	 * or -errno. -EINVAL and -EFAULT: the driver's set-up of the queue is wrong; any other: the host can't.
 	 */
 	int (*start)(struct datapath *d, struct virtio_queue *q, const struct vq_cfg *cfg,
 		     struct vq_pos pos);
+	/* The queues that have been started since the last time are all served from now on. Returns 0, or -errno if the
+	 * host can't: then the caller stops them. NULL: start() has seen to it. */
+	int (*run)(struct datapath *d);
+	/* These queues of `v` (bit i: queue i), which run, are stopped next: what takes time can be done for all at once.
+	 * NULL: it makes no difference. */
+	void (*stopping)(struct datapath *d, struct virtio_dev *v, u64 queues);
 	/* Stop a queue that runs: on return nothing is in flight, nothing touches guest memory for it, and
 	 * the position is final. If whoever served it has gone with something in flight, avail and used differ,
 	 * and nobody but this data path can go on. */

@@ -42,6 +42,13 @@ struct loop_poll {
 	bool added;
 };
 
+/* What is to be done on the loop's thread; embedded like the others. */
+struct loop_post {
+	void (*fn)(struct loop_post *p);
+
+	struct loop_post *next; /* the loop's */
+};
+
 /* Make a loop that is not running yet. Returns 0 or -errno. */
 int loop_create(struct loop **out);
 
@@ -104,9 +111,9 @@ static inline void loop_relax(void)
 void loop_call(struct loop *l, void (*fn)(void *arg), void *arg);
 
 /*
- * Likewise; and then(what fn returned), unless that is NULL, follows on the same thread before anything else of the
- * loop's, with nobody waiting for it but who calls next.
+ * Run p->fn on the loop's thread, after the calls that came before, and do not wait for it. Where loop_call() would run
+ * it at once, so does this. `p` is the loop's until `fn` is called; whoever calls next finds it done.
  */
-void loop_call_then(struct loop *l, void *(*fn)(void *arg), void *arg, void (*then)(void *what));
+void loop_post(struct loop *l, struct loop_post *p);
 
 #endif

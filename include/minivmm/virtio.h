@@ -109,14 +109,18 @@ struct virtio_queue {
 	u16 size;
 	u64 desc, driver, device;
 	bool enabled;
-	bool running;	   /* it has been started and not stopped */
-	struct vq_pos pos; /* where it stands while it does not run */
-	u32 rings;	   /* how many the driver has set up here; serve() may read it, too */
+	bool running;	       /* it has been started and not stopped */
+	struct vq_pos pos;     /* where it stands while it does not run */
+	u32 rings;	       /* how many the driver has set up here; serve() may read it, too */
+	bool ending;	       /* in-process: it has been asked to stop, */
+	bool ended;	       /* it has (atomic), */
+	struct vq_pos end_pos; /* and stands here */
 
 	/* Queue's loop, while it runs. */
 	struct vq vq;
 	struct loop_fd kick;
 	struct loop_poll poll;
+	struct loop_post begin, end;
 };
 
 enum { VIRTIO_NOT_SWITCHING, VIRTIO_SWITCHING, VIRTIO_SWITCH_FAILED };

@@ -15,9 +15,9 @@ static u64 features(struct datapath *d, u64 offered)
 	return offered & ~stub_of(d)->cannot;
 }
 
-static int prepare(struct datapath *d, u64 accepted)
+static int prepare(struct datapath *d, struct virtio_dev *v)
 {
-	(void)accepted;
+	(void)v;
 	stub_of(d)->prepares++;
 	return stub_of(d)->prepare_err;
 }

@@ -372,59 +372,48 @@ START_TEST(a_call_runs_on_the_loops_thread)
 	probe_free(&p);
 }
 
-struct follow {
+struct posted {
+	struct loop_post post;
 	sem_t gone; /* the caller has gone on */
-	bool done, followed;
-	bool wanted;
+	bool done;
 };
 
-static void *first(void *arg)
+static void do_posted(struct loop_post *p)
 {
-	struct follow *f = arg;
-
-	f->done = true;
-	return f->wanted ? f : NULL;
-}
-
-static void then(void *what)
-{
-	struct follow *f = what;
+	struct posted *f = container_of(p, struct posted, post);
 
 	sem_wait(&f->gone);
-	f->followed = true;
+	f->done = true;
 }
 
-static void see_followed(void *arg)
+static void see_posted(void *arg)
 {
-	struct follow *f = arg;
+	struct posted *f = arg;
 
-	f->done = f->followed;
+	ck_assert(f->done);
 }
 
-/* The caller goes on at once; who calls next finds all of it done. */
-START_TEST(what_follows_a_call_is_not_waited_for)
+/* The caller goes on at once; who calls next finds it done. */
+START_TEST(what_is_posted_is_not_waited_for)
 {
-	struct follow f = { .wanted = true };
+	struct posted f = { .post = { .fn = do_posted } };
 
 	sem_init(&f.gone, 0, 0);
 	ck_assert_int_eq(loop_start(l, "unit"), 0);
-	loop_call_then(l, first, &f, then);
-	ck_assert(f.done);
-	f.done = false;
+	loop_post(l, &f.post);
 	sem_post(&f.gone);
-	loop_call(l, see_followed, &f);
-	ck_assert(f.done);
-	f = (struct follow){ .gone = f.gone };
-	loop_call_then(l, first, &f, then); /* has nothing to follow */
-	loop_call(l, see_followed, &f);
-	ck_assert(!f.followed);
-	loop_stop(l);
+	loop_call(l, see_posted, &f);
 
-	/* In place of a loop that does not run. */
-	f.wanted = true;
+	f.done = false; /* before the loop ends */
 	sem_post(&f.gone);
-	loop_call_then(l, first, &f, then);
-	ck_assert(f.followed);
+	loop_post(l, &f.post);
+	loop_stop(l);
+	ck_assert(f.done);
+
+	f.done = false; /* in place of a loop that does not run */
+	sem_post(&f.gone);
+	loop_post(l, &f.post);
+	ck_assert(f.done);
 }
 
 START_TEST(from_loop_start_on_a_call_runs_on_the_loops_thread)
@@ -622,7 +611,7 @@ Suite *loop_suite(void)
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, a_call_to_a_loop_that_does_not_run_is_a_plain_call);
 	tcase_add_test(t, a_call_runs_on_the_loops_thread);
-	tcase_add_test(t, what_follows_a_call_is_not_waited_for);
+	tcase_add_test(t, what_is_posted_is_not_waited_for);
 	tcase_add_test(t, from_loop_start_on_a_call_runs_on_the_loops_thread);
 	tcase_add_test(t, a_quit_before_the_start_is_not_missed);
 	tcase_add_test(t, a_call_from_within_a_call_runs_at_once);
