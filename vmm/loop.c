@@ -16,10 +16,12 @@
  * Threads: `lock` guards the fields below it; the batch belongs to the loop's thread.
  */
 #include "minivmm/loop.h"
+#include "minivmm/now.h"
 #include "minivmm/trace.h"
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -30,6 +32,8 @@
 #define NUDGE	 (SIGRTMIN + 1) /* vcpu.c has the one before */
 #define NUDGE_NS 200000000L
 
+#define AWAKE_NS 50000
+
 #define BATCH	 32
 #define ROUNDS	 32 /* of looking, between two looks at the descriptors */
 
@@ -39,7 +43,7 @@ struct call {
 	struct loop *loop;
 	void (*fn)(void *arg);
 	void *arg;
-	bool done; /* then it is gone */
+	bool done; /* atomic */
 };
 
 struct loop {
@@ -335,9 +339,24 @@ static void do_call(struct loop_post *p)
 
 	c->fn(c->arg);
 	pthread_mutex_lock(&l->lock);
-	c->done = true;
+	__atomic_store_n(&c->done, true, __ATOMIC_RELEASE); /* and it is gone */
 	pthread_cond_broadcast(&l->done);
 	pthread_mutex_unlock(&l->lock);
+}
+
+static bool is_done(const struct call *c)
+{
+	return __atomic_load_n(&c->done, __ATOMIC_ACQUIRE);
+}
+
+/* Most calls take less time than it takes to fall asleep and to be woken up. */
+static bool done_soon(const struct call *c)
+{
+	u64 end = now_ns() + AWAKE_NS;
+
+	while (!is_done(c) && now_ns() < end)
+		sched_yield();
+	return is_done(c);
 }
 
 void loop_call(struct loop *l, void (*fn)(void *arg), void *arg)
@@ -346,14 +365,16 @@ void loop_call(struct loop *l, void (*fn)(void *arg), void *arg)
 	struct timespec until;
 
 	loop_post(l, &c.post);
+	if (done_soon(&c))
+		return;
 	pthread_mutex_lock(&l->lock);
-	while (!c.done) {
+	while (!is_done(&c)) {
 		clock_gettime(CLOCK_MONOTONIC, &until);
 		until.tv_nsec += NUDGE_NS;
 		until.tv_sec += until.tv_nsec / 1000000000;
 		until.tv_nsec %= 1000000000;
-		if (pthread_cond_timedwait(&l->done, &l->lock, &until) == ETIMEDOUT && !c.done &&
-		    l->own_thread)
+		if (pthread_cond_timedwait(&l->done, &l->lock, &until) == ETIMEDOUT &&
+		    !is_done(&c) && l->own_thread)
 			pthread_kill(l->thread, NUDGE);
 	}
 	pthread_mutex_unlock(&l->lock);

@@ -8,8 +8,7 @@
  *	stop		GET_VRING_BASE	where it stands now			likewise
  *
  * How it works: at a live switch nobody serves the driver meanwhile, so what can be said before is, and what is left goes
- * together for all rings: two times there and back for a start, once for a stop. A ring starts with the kick descriptor, which
- * therefore comes only when the back end has taken all else.
+ * together for all rings: there and back twice for a start (once with a process of our own), once for a stop.
  *
  * Threads: any, under the data path's lock.
  */
@@ -130,38 +129,50 @@ int vhost_user_introduce_rings(struct vhost_user *vu, const struct virtio_dev *v
 	return vhost_user_done(vu, err ? err : rest, "what the queues are");
 }
 
-/*
- * Rings start with the kick descriptor: it comes when the back end has taken all else, of all the rings that are due.
- * Nobody serves the driver meanwhile, so what can be sent at once is not waited for one by one.
- */
-static int tell_rings(struct vhost_user *vu)
+static int describe_rings(struct vhost_user *vu, int kick[VIRTIO_QUEUES_MAX])
 {
-	struct vhost_user_conn *c = &vu->conn;
-	int kick[VIRTIO_QUEUES_MAX], err = 0, rest;
-	bool any = false;
+	int err = 0;
 
-	vhost_user_go_ahead(c);
 	for (u32 i = 0; i < vu->o.nqueues && !err; i++) {
-		if (!vu->ring[i].due)
-			continue;
-		any = true;
-		err = describe_ring(vu, i, &kick[i]);
+		if (vu->ring[i].due)
+			err = describe_ring(vu, i, &kick[i]);
 	}
-	rest = vhost_user_catch_up(c);
-	if (err || rest || !any)
-		return err ? err : rest;
+	return err;
+}
 
-	vhost_user_go_ahead(c);
+static int kick_rings(struct vhost_user *vu, const int kick[VIRTIO_QUEUES_MAX])
+{
+	int err = 0;
+
 	for (u32 i = 0; i < vu->o.nqueues && !err; i++) {
 		if (!vu->ring[i].due)
 			continue;
 		/* From now on, whatever fails, somebody may have touched it. */
 		vu->ring[i].up = true;
-		err = vhost_user_tell_fd(c, VHOST_USER_SET_VRING_KICK, i, kick[i]);
+		err = vhost_user_tell_fd(&vu->conn, VHOST_USER_SET_VRING_KICK, i, kick[i]);
 	}
-	if (!err)
-		err = vhost_user_set_status(vu, VHOST_USER_FEATURES_OK | VIRTIO_CONFIG_S_DRIVER_OK);
-	rest = vhost_user_catch_up(c);
+	return err ? err
+		   : vhost_user_set_status(vu, VHOST_USER_FEATURES_OK | VIRTIO_CONFIG_S_DRIVER_OK);
+}
+
+/*
+ * A ring starts with the kick descriptor, so that comes when the back end has taken all else: if it is slow, and we do not
+ * wait any longer, it must not begin later. A process of our own would not live so long.
+ */
+static int tell_rings(struct vhost_user *vu)
+{
+	int kick[VIRTIO_QUEUES_MAX], err, rest;
+
+	vhost_user_go_ahead(&vu->conn);
+	err = describe_rings(vu, kick);
+	if (err || !vu->o.process) {
+		rest = vhost_user_catch_up(&vu->conn);
+		if (err || rest)
+			return err ? err : rest;
+		vhost_user_go_ahead(&vu->conn);
+	}
+	err = kick_rings(vu, kick);
+	rest = vhost_user_catch_up(&vu->conn);
 	return err ? err : rest;
 }
 
@@ -183,7 +194,14 @@ static void ring_goes_on(struct vhost_user *vu, u32 index)
 
 int vhost_user_rings_up(struct vhost_user *vu)
 {
-	int err = vhost_user_done(vu, tell_rings(vu), "setting up the queues");
+	bool any = false;
+	int err;
+
+	for (u32 i = 0; i < vu->o.nqueues; i++)
+		any |= vu->ring[i].due;
+	if (!any)
+		return 0;
+	err = vhost_user_done(vu, tell_rings(vu), "setting up the queues");
 
 	for (u32 i = 0; i < vu->o.nqueues; i++) {
 		if (vu->ring[i].due && !err)

@@ -11,6 +11,37 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+/* ---- a back end that was started by us ---- */
+
+static u32 ended;
+
+static int start_process(struct vhost_user_process *p)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	int sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	(void)p;
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", fe.be.path);
+	ck_assert_int_eq(connect(sock, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	return sock;
+}
+
+static void end_process(struct vhost_user_process *p)
+{
+	(void)p;
+	ended++;
+}
+
+static struct vhost_user_process process = { .name = "process",
+					     .start = start_process,
+					     .end = end_process };
+
+static void as_process(void)
+{
+	fe.o.path = NULL;
+	fe.o.process = &process;
+}
+
 /* ---- at first ---- */
 
 /* Those that any answer can be; the last can be only an acknowledgement. */
@@ -40,10 +71,12 @@ START_TEST(a_bad_answer_at_first_is_refused)
 
 /* The device works, then request `asked` is answered badly: no hang, no crash; when the back end
  * behaves again the device works again. */
-static void bad_later(int mode, u32 asked, u32 bad)
+static void bad_later(int mode, u32 asked, u32 bad, bool ours)
 {
 	fe_begin(mode);
 	fe.be.protocol |= BE_P(INFLIGHT_SHMFD);
+	if (ours)
+		as_process();
 	fe.o.timeout_ms = bad == BE_SILENT ? 1000 : 0;
 	fe_start();
 	fe_request(0, 1);
@@ -61,16 +94,26 @@ static void bad_later(int mode, u32 asked, u32 bad)
 	fe_end();
 }
 
-START_TEST(a_bad_answer_later_is_lived_through)
-{
-	static const u32 asked[] = { VHOST_USER_GET_VRING_BASE, VHOST_USER_SET_VRING_ADDR,
-				     VHOST_USER_SET_VRING_KICK };
+static const u32 asked_later[] = { VHOST_USER_GET_VRING_BASE, VHOST_USER_SET_VRING_ADDR,
+				   VHOST_USER_SET_VRING_KICK };
 
-	u32 what = asked[_i / BE_BAD_COUNT], bad = _i % BE_BAD_COUNT;
+static void bad_later_nth(int n, bool ours)
+{
+	u32 what = asked_later[n / BE_BAD_COUNT], bad = n % BE_BAD_COUNT;
 
 	if (bad == BE_REFUSE && what == VHOST_USER_GET_VRING_BASE)
 		bad = BE_GOOD; /* it is no acknowledgement */
-	bad_later(VDRV_PCI_MSIX, what, bad);
+	bad_later(VDRV_PCI_MSIX, what, bad, ours);
+}
+
+START_TEST(a_bad_answer_later_is_lived_through)
+{
+	bad_later_nth(_i, false);
+}
+
+START_TEST(a_bad_answer_of_our_own_process_is_lived_through)
+{
+	bad_later_nth(_i, true);
 }
 
 START_TEST(a_refused_queue_breaks_the_device)
@@ -151,35 +194,11 @@ START_TEST(refusals_are_told_some_times)
 /* ---- a process ---- */
 
 /* The back end as a process that the front end starts itself. */
-static u32 ended;
-
-static int start_process(struct vhost_user_process *p)
-{
-	struct sockaddr_un addr = { .sun_family = AF_UNIX };
-	int sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	(void)p;
-	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", fe.be.path);
-	ck_assert_int_eq(connect(sock, (struct sockaddr *)&addr, sizeof(addr)), 0);
-	return sock;
-}
-
-static void end_process(struct vhost_user_process *p)
-{
-	(void)p;
-	ended++;
-}
-
 START_TEST(a_process_that_does_not_answer_is_ended_before_its_rings_move)
 {
-	struct vhost_user_process process = { .name = "process",
-					      .start = start_process,
-					      .end = end_process };
-
 	fe_begin(_i);
 	fe.be.protocol |= BE_P(INFLIGHT_SHMFD);
-	fe.o.path = NULL;
-	fe.o.process = &process;
+	as_process();
 	fe.o.timeout_ms = 1000;
 	fe_start();
 	fe_request(0, 1);
@@ -204,6 +223,8 @@ Suite *vhost_user_hostile_suite(void)
 	tcase_set_timeout(tc, 30);
 	tcase_add_loop_test(tc, a_bad_answer_at_first_is_refused, 0, ARRAY_SIZE(asked_at_first));
 	tcase_add_loop_test(tc, a_bad_answer_later_is_lived_through, 0, 3 * BE_BAD_COUNT);
+	tcase_add_loop_test(tc, a_bad_answer_of_our_own_process_is_lived_through, 0,
+			    3 * BE_BAD_COUNT);
 	tcase_add_loop_test(tc, a_process_that_does_not_answer_is_ended_before_its_rings_move, 0,
 			    VDRV_BUSES);
 	tcase_add_test(tc, a_refused_queue_breaks_the_device);
