@@ -37,6 +37,17 @@ def ratio:
 
 def devices: {net: "The network (Linux guest)", blk: "The disk (Linux guest)", ring: "The rings (bare-metal guest)"};
 
+# Each candidate of a row with what it copied: bytes for an operation, in the kernel and in user space, and of both together
+# for a byte moved. Those that were not counted are as they were.
+def with_copies($copies):
+  . as $r | .candidates |= map(. as $c
+    | ($copies | map(select(.device == $r.device and .row == $r.row and .candidate == $c.candidate and .ops > 0)) | first)
+      as $n
+    | if $n == null then . else .copied = {kernel: ($n.kernel / $n.ops), user: ($n.user / $n.ops),
+        for_each_byte: (if $n.moved > 0 then ($n.kernel + $n.user) / $n.moved else null end)} end);
+
+def has_copies($device): any(.[] | select(.device == $device) | .candidates[]; .copied);
+
 # The lines of a device's tables, as arrays of text.
 def figures($rows; $device):
   [["row", "candidate", "runs", "median", "10 % to 90 %", "95 % interval", "to minivmm inproc", "to QEMU, same path"]]
@@ -49,11 +60,14 @@ def figures($rows; $device):
 def costs($rows; $device):
   ["exits", "io", "mmio", "halt", "hostirq", "fault", "kicks", "interrupts", "switches", "batch", "guest", "user",
    "sys", "vhost", "daemon", "p50", "p99", "p999"] as $columns
+  | ($rows | has_copies($device)) as $counted
   | [["row", "candidate", "exits", "of them ports", "memory", "halt", "host interrupt", "page fault", "kicks",
       "interrupts", "context switches", "batch", "guest us", "VMM user us", "VMM system us", "vhost us",
-      "daemon us", "p50 us", "p99 us", "p99.9 us"]]
+      "daemon us", "p50 us", "p99 us", "p99.9 us"]
+     + if $counted then ["bytes copied, kernel", "bytes copied, user", "copied for each byte moved"] else [] end]
   + [$rows[] | select(.device == $device) | . as $r | .candidates[] | . as $c
-     | [$r.title, (.candidate | show)] + [$columns[] | $c.also[.] | number]];
+     | [$r.title, (.candidate | show)] + [$columns[] | $c.also[.] | number]
+       + if $counted then [$c.copied | .kernel, .user, .for_each_byte | number] else [] end];
 
 def markdown: (.[0] | "| " + join(" | ") + " |\n|" + (map("---|") | join(""))),
   (.[1:][] | "| " + join(" | ") + " |");
