@@ -3,7 +3,6 @@
  * switch_rig.c - see switch_rig.h.
  */
 #include "tests/unit/switch_rig.h"
-#include "devices/datapath/vhost_user.h"
 #include "minivmm/datapath.h"
 
 #include <errno.h>
@@ -45,8 +44,10 @@ static u32 serving; /* which of them serves the device */
 static void become_device(const struct path_world *w, int sock)
 {
 	char fd[16], what[32];
-	char *const argv[] = { "minivmm",  "device", w->tap ? "net" : "blk",	   "--fd", fd,
-			       "--queues", "1",	     w->tap ? "--peer" : "--file", what,   NULL };
+	char *const argv[] = {
+		"minivmm",  "device",		w->tap ? "net" : "blk",	      "--fd", fd,
+		"--queues", w->tap ? "1" : "2", w->tap ? "--peer" : "--file", what,   NULL
+	};
 	int file[2] = { -1, -1 };
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -114,22 +115,14 @@ static int make_vhost_user_net(struct made *m, const struct path_world *w,
 	return vhost_user_net_create(&m->path, &m->stand_in, env, &o);
 }
 
-/* The configuration space stays the device's own. */
 static int make_vhost_user_blk(struct made *m, const struct path_world *w,
 			       const struct machine_env *env)
 {
-	const struct vhost_user_options o = {
-		.option = "disk",
-		.process = &m->p.process,
-		.nqueues = 1,
-		.queue_num = 1,
-		.queue_size = w->d->v->queue[0].size_max,
-		.needs = VIRTIO_FEATURE(VIRTIO_F_VERSION_1) |
-			 (w->packed ? VIRTIO_FEATURE(VIRTIO_F_RING_PACKED) : 0),
-		.repeatable = true,
-	};
+	const struct vhost_user_blk_options o = { .v = w->d->v,
+						  .process = &m->p.process,
+						  .packed = w->packed };
 
-	return vhost_user_create(&m->path, env, &o);
+	return vhost_user_blk_create(&m->path, env, &o);
 }
 
 static void make(struct made *m, const struct path_world *w, enum path_kind kind)

@@ -256,9 +256,10 @@ static void net_end(void)
 
 /* ---- a disk ---- */
 
-#define DEPTH  8 /* requests in flight, each on blocks of its own */
-#define BLOCKS 8 /* each */
-#define BLOCK  4096
+#define DISK_QUEUES 2
+#define DEPTH	    8 /* requests in flight, each on blocks of its own */
+#define BLOCKS	    8 /* each */
+#define BLOCK	    4096
 
 static struct {
 	int fd;
@@ -268,7 +269,7 @@ static struct {
 		u32 n;		  /* requests done */
 		u32 last[BLOCKS]; /* written there */
 	} r[DEPTH];
-	int slot_of[256]; /* by the chain's id; -1: none */
+	int slot_of[DISK_QUEUES][256]; /* by the chain's id; -1: none */
 	u32 under_way;
 } blk;
 
@@ -299,7 +300,7 @@ static void blk_plug(void)
 {
 	u32 words[BLOCK / 4];
 	struct image_options file = { 0 };
-	struct virtio_blk_options o = { 0 };
+	struct virtio_blk_options o = { .modest = true };
 	struct virtio_dev *v;
 	char path[32];
 
@@ -311,6 +312,7 @@ static void blk_plug(void)
 	file.path = path;
 	ck_assert_int_eq(image_open(&o.image, &file), 0);
 	world.image = o.image;
+	d.options.queues = DISK_QUEUES;
 	ck_assert_int_eq(virtio_blk_create(&v, &d.rig->r.env, &d.options, &o), 0);
 	vdrv_attach(&d, v);
 }
@@ -329,6 +331,7 @@ static void blk_begin(void)
 static void submit(struct request *r)
 {
 	struct virtio_blk_outhdr h = { .sector = block_of(r) * (BLOCK / 512) };
+	u32 q = (r - blk.r) % DISK_QUEUES;
 	const struct ring_buf buf[3] = { { r->header, 16 }, { r->data, BLOCK }, { r->status, 1 } };
 	int id;
 
@@ -340,23 +343,23 @@ static void submit(struct request *r)
 	else
 		memset(vdrv_ptr(&d, r->data, BLOCK), 0xee, BLOCK);
 	*(u8 *)vdrv_ptr(&d, r->status, 1) = 0xee;
-	id = ring_add(&d.q[0].ring, buf, r->write ? 2 : 1, r->write ? 1 : 2,
+	id = ring_add(&d.q[q].ring, buf, r->write ? 2 : 1, r->write ? 1 : 2,
 		      r->n % 3 && vdrv_has(&d, 28));
-	ck_assert(id >= 0 && id < (int)ARRAY_SIZE(blk.slot_of));
-	ck_assert_int_eq(blk.slot_of[id], -1);
-	blk.slot_of[id] = r - blk.r;
+	ck_assert(id >= 0 && id < (int)ARRAY_SIZE(blk.slot_of[q]));
+	ck_assert_int_eq(blk.slot_of[q][id], -1);
+	blk.slot_of[q][id] = r - blk.r;
 	r->busy = true;
 	blk.under_way++;
+	publish(q);
 }
 
 static void blk_arrived(u32 q, int id, u32 written)
 {
 	struct request *r;
 
-	ck_assert_uint_eq(q, 0);
-	ck_assert_msg(blk.slot_of[id] >= 0, "chain %d comes twice", id);
-	r = &blk.r[blk.slot_of[id]];
-	blk.slot_of[id] = -1;
+	ck_assert_msg(blk.slot_of[q][id] >= 0, "chain %d comes twice", id);
+	r = &blk.r[blk.slot_of[q][id]];
+	blk.slot_of[q][id] = -1;
 	ck_assert_uint_eq(*(u8 *)vdrv_ptr(&d, r->status, 1), VIRTIO_BLK_S_OK);
 	ck_assert_uint_eq(written, r->write ? 1 : BLOCK + 1);
 	if (r->write)
@@ -372,10 +375,8 @@ static void blk_arrived(u32 q, int id, u32 written)
 static void blk_turn(bool more)
 {
 	for (u32 i = 0; more && i < DEPTH; i++) {
-		if (!blk.r[i].busy) {
+		if (!blk.r[i].busy)
 			submit(&blk.r[i]);
-			publish(0);
-		}
 	}
 }
 
@@ -400,7 +401,7 @@ static void blk_end(void)
 
 static const struct load loads[] = {
 	{ "net", 2, net_plug, net_begin, net_arrived, net_turn, net_idle, net_end },
-	{ "blk", 1, blk_plug, blk_begin, blk_arrived, blk_turn, blk_idle, blk_end },
+	{ "blk", DISK_QUEUES, blk_plug, blk_begin, blk_arrived, blk_turn, blk_idle, blk_end },
 };
 
 /* The kernel has no packed rings, and no disks. */
