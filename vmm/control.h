@@ -39,6 +39,11 @@ struct control_cpu {
 	u64 exits[8];
 };
 
+/* How long nobody served a device that was moved, in nanoseconds. */
+struct control_switch {
+	u64 quiesce, hand_over, restart;
+};
+
 struct control_device {
 	const struct device_config *cfg; /* with its id */
 	const char *type;		 /* "virtio-net" */
@@ -50,6 +55,9 @@ struct control_device {
 	bool capacity_known;
 	bool net; /* it has a link, a filter, and frames */
 	bool link;
+	u64 switches; /* live ones so far */
+	struct control_switch last_gap;
+	u64 longest_gap; /* ns */
 };
 
 struct control_queue {
@@ -71,11 +79,6 @@ struct control_rx_filter {
 	u32 nunicast, nmulticast;
 	u8 unicast_table[64][6], multicast_table[64][6];
 	u64 vlan_bits[4096 / 64]; /* with vlan == RX_NORMAL */
-};
-
-/* How long nobody served a device that was moved, in nanoseconds. */
-struct control_switch {
-	u64 quiesce, hand_over, restart;
 };
 
 /* What the socket's commands ask of a machine. Main loop's thread. */

@@ -303,18 +303,18 @@ static json_t *x_query_datapath(struct control_call *call)
 	return list;
 }
 
-static json_int_t microseconds(u64 ns)
+json_int_t control_microseconds(u64 ns)
 {
 	return (ns + 500) / 1000;
 }
 
-/* How long nobody served the device. */
-static json_t *gap_of(const struct control_switch *s)
+json_t *control_gap(const struct control_switch *s)
 {
 	return json_pack("{s:I,s:I,s:I,s:I}", "total",
-			 microseconds(s->quiesce + s->hand_over + s->restart), "quiesce",
-			 microseconds(s->quiesce), "hand-over", microseconds(s->hand_over),
-			 "restart", microseconds(s->restart));
+			 control_microseconds(s->quiesce + s->hand_over + s->restart), "quiesce",
+			 control_microseconds(s->quiesce), "hand-over",
+			 control_microseconds(s->hand_over), "restart",
+			 control_microseconds(s->restart));
 }
 
 void control_event_switch(struct control *c, const char *device, const char *from, const char *to,
@@ -324,7 +324,7 @@ void control_event_switch(struct control *c, const char *device, const char *fro
 		control_send_event(c, "X_MINIVMM_DATAPATH",
 				   json_pack("{s:s,s:s,s:s,s:s,s:o}", "device", device, "from",
 					     from, "to", to, "reason", reason, "gap-us",
-					     gap_of(s)));
+					     control_gap(s)));
 }
 
 static json_t *x_switch_datapath(struct control_call *call)
@@ -342,7 +342,7 @@ static json_t *x_switch_datapath(struct control_call *call)
 				       sizeof(why)))
 		return call_fail(call, "GenericError", "%s", why);
 	control_event_switch(call->c, name, d.datapath, to, "request", &s);
-	return json_pack("{s:s,s:s,s:o}", "from", d.datapath, "to", to, "gap-us", gap_of(&s));
+	return json_pack("{s:s,s:s,s:o}", "from", d.datapath, "to", to, "gap-us", control_gap(&s));
 }
 
 /* ---- the trace ---- */

@@ -97,6 +97,10 @@ json_t *control_x_stats(struct control_call *call);
 /* The number of the device called `name`, or -1 after call_fail(). */
 int control_find_device(struct control_call *call, const char *name);
 
+json_int_t control_microseconds(u64 ns);
+/* How long nobody served the device, and with what. */
+json_t *control_gap(const struct control_switch *s);
+
 /* The path by which QMP names CPU `i`: 40 bytes. */
 void control_cpu_path(u32 i, char *path);
 

@@ -261,14 +261,22 @@ static json_t *queue_stats(struct control_call *call, u32 device, u32 index)
 
 static json_t *device_stats(struct control_call *call, u32 i)
 {
-	json_t *queues = json_array();
+	json_t *queues = json_array(), *o;
 	struct control_device d;
 
 	call->ops->device(call->machine, i, &d);
 	for (u32 q = 0; q < d.nqueues; q++)
 		json_array_append_new(queues, queue_stats(call, i, q));
-	return json_pack("{s:s,s:s,s:s,s:o}", "device", d.cfg->id, "type", d.type, "datapath",
-			 d.datapath, "queues", queues);
+	o = json_pack("{s:s,s:s,s:s,s:o}", "device", d.cfg->id, "type", d.type, "datapath",
+		      d.datapath, "queues", queues);
+	if (d.cfg->switches)
+		json_object_set_new(o, "switches", json_integer(d.switches));
+	if (d.switches) {
+		json_object_set_new(o, "last-gap-us", control_gap(&d.last_gap));
+		json_object_set_new(o, "longest-gap-us",
+				    json_integer(control_microseconds(d.longest_gap)));
+	}
+	return o;
 }
 
 json_t *control_x_stats(struct control_call *call)

@@ -161,6 +161,26 @@ static void print_queues(const json_t *now, const json_t *before, double seconds
 	}
 }
 
+/* Of the devices that can be moved to another data path. */
+static void print_switches(const json_t *now)
+{
+	for (size_t i = 0; i < json_array_size(list(now, "devices")); i++) {
+		const json_t *d = json_array_get(list(now, "devices"), i);
+		const json_t *n = json_object_get(d, "switches"), *last = list(d, "last-gap-us");
+
+		if (!n)
+			continue;
+		printf("\n%s: %" PRIi64 " switches, %s serves it", word(d, "device"),
+		       (int64_t)json_integer_value(n), word(d, "datapath"));
+		if (last)
+			printf("; without service: the last %" PRIi64 " us, the longest %" PRIi64
+			       " us",
+			       (int64_t)json_integer_value(json_object_get(last, "total")),
+			       (int64_t)json_integer_value(json_object_get(d, "longest-gap-us")));
+		printf("\n");
+	}
+}
+
 void ctl_print_stats(const json_t *now, const json_t *before)
 {
 	double seconds = (json_integer_value(json_object_get(now, "time-ns")) -
@@ -172,6 +192,7 @@ void ctl_print_stats(const json_t *now, const json_t *before)
 	print_cpus(now, before, seconds);
 	printf("\n");
 	print_queues(now, before, seconds);
+	print_switches(now);
 }
 
 void ctl_print_devices(const json_t *devices)

@@ -11,6 +11,7 @@
 #include "minivmm/mem.h"
 #include "minivmm/peer.h"
 #include "minivmm/stream.h"
+#include "minivmm/virtio.h"
 #include "vmm/auto_path.h"
 #include "vmm/config.h"
 #include "vmm/kvm.h"
@@ -45,6 +46,13 @@ struct machine_path {
 	struct peer *stand_in;
 	struct vhost_user_process *process;
 	char *socket;
+};
+
+/* The live switches of a device so far. */
+struct machine_moves {
+	u64 n;
+	struct virtio_switch last;
+	u64 longest_ns; /* without service */
 };
 
 /* What a network device has that changes its data path by itself (machine_auto.c). */
@@ -83,6 +91,7 @@ struct machine {
 	struct peer *tap[CONFIG_DEVICES_MAX];
 	struct image *image[CONFIG_DEVICES_MAX];
 	struct machine_path path[CONFIG_DEVICES_MAX];
+	struct machine_moves moves[CONFIG_DEVICES_MAX];
 	struct child *children;	   /* newest first (machine_child.c) */
 	struct virtio_dev *window; /* the console on our terminal, or NULL */
 	struct stream *window_stream;

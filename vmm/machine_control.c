@@ -166,6 +166,11 @@ static void find_capacity(struct virtio_dev *v, struct control_device *d)
 	d->capacity_known = true;
 }
 
+static struct control_switch gap_of(const struct virtio_switch *s)
+{
+	return (struct control_switch){ s->quiesce_ns, s->hand_over_ns, s->restart_ns };
+}
+
 static void ctl_device(void *arg, u32 i, struct control_device *d)
 {
 	struct machine *m = arg;
@@ -180,6 +185,9 @@ static void ctl_device(void *arg, u32 i, struct control_device *d)
 		.status = virtio_status_read(v),
 		.nqueues = v->nqueues,
 		.net = virtio_is_net(v),
+		.switches = m->moves[i].n,
+		.last_gap = gap_of(&m->moves[i].last),
+		.longest_gap = m->moves[i].longest_ns,
 	};
 	find_capacity(v, d);
 	if (d->net)
@@ -252,9 +260,7 @@ static int ctl_switch_datapath(void *arg, u32 i, const char *to, const char *soc
 	struct virtio_switch v;
 	int err = machine_switch(arg, i, to, socket, &v, why, size);
 
-	*s = (struct control_switch){ .quiesce = v.quiesce_ns,
-				      .hand_over = v.hand_over_ns,
-				      .restart = v.restart_ns };
+	*s = gap_of(&v);
 	return err;
 }
 

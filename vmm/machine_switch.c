@@ -241,6 +241,19 @@ static void restore_peer(struct virtio_dev *v)
 		virtio_net_restore_peer(v);
 }
 
+static u64 gap_ns(const struct virtio_switch *s)
+{
+	return s->quiesce_ns + s->hand_over_ns + s->restart_ns;
+}
+
+static void count_move(struct machine_moves *moves, const struct virtio_switch *s)
+{
+	moves->n++;
+	moves->last = *s;
+	if (gap_ns(s) > moves->longest_ns)
+		moves->longest_ns = gap_ns(s);
+}
+
 int machine_switch(struct machine *m, u32 i, const char *to, const char *socket,
 		   struct virtio_switch *s, char *why, size_t size)
 {
@@ -268,7 +281,8 @@ int machine_switch(struct machine *m, u32 i, const char *to, const char *socket,
 		return explain(err, v, s, to, why, size);
 	}
 	log_info("%s: %s serves it now, after %llu us without service", d->id, to,
-		 (unsigned long long)(s->quiesce_ns + s->hand_over_ns + s->restart_ns) / 1000);
+		 (unsigned long long)gap_ns(s) / 1000);
+	count_move(&m->moves[i], s);
 	free_path(m, &m->path[i]);
 	m->path[i] = p;
 	restore_peer(v); /* the last one may have left its own settings */

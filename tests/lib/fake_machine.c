@@ -106,6 +106,9 @@ static void fake_device(void *m, u32 i, struct control_device *d)
 		.capacity_known = !i,
 		.net = i,
 		.link = f->link,
+		.switches = i ? 2 : 0,
+		.last_gap = { 2000, 600, 19800 },
+		.longest_gap = 41499,
 	};
 }
 

@@ -318,6 +318,12 @@ START_TEST(statistics_of_queues_name_who_counts)
 	ck_assert_ptr_nonnull(strstr(got, "\"frames\": 9"));
 	ck_assert_ptr_nonnull(strstr(got, "\"name\": \"q1\", \"size\": 256, \"counted\": false}"));
 	ck_assert_ptr_null(strstr(got, "disk0"));
+	ck_assert_ptr_nonnull(
+		strstr(got, "\"last-gap-us\": {\"total\": 22, \"quiesce\": 2, \"hand-over\": "
+			    "1, \"restart\": 20}, \"longest-gap-us\": 41}"));
+	expect(fd, "{\"execute\":\"x-minivmm-stats\",\"arguments\":{\"device\":\"disk0\"}}",
+	       "disk0");
+	ck_assert_ptr_null(strstr(got, "gap-us"));
 	close(fd);
 }
 
