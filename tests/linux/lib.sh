@@ -36,14 +36,17 @@ trap 'rm -rf "$work"' EXIT
 dir_of() { sed -n "s|\(.*/$1\)\$|\1|p" <<<"$kernels"; }
 initramfs_of() { echo "$initramfs/initramfs-$(cat "$(dir_of "$1")/release").cpio"; }
 
-# guest_script KERNEL [OPTION]...: an initrd for it whose guest runs the script on standard input;
-# the options are mkinitramfs's.
+# guest_script KERNEL [OPTION]...: an initrd for it whose guest runs the script on standard input; the options are
+# mkinitramfs's. Other modules than the usual ones take an archive of their own.
 guest_script() {
-	local rc=$work/rc.sh
+	local rc=$work/rc.sh base modules=()
+	base=$(initramfs_of "$1")
 	{ echo '#!/bin/sh'; cat; } >"$rc"
 	chmod +x "$rc"
-	guests/linux/mkinitramfs --modules "$(dir_of "$1")/lib/modules/$(cat "$(dir_of "$1")/release")" \
-		--rc "$rc" "${@:2}" "$work/rc.cpio" >/dev/null
+	[[ " ${*:2}" != *' --module-list '* ]] ||
+		modules=(--modules "$(dir_of "$1")/lib/modules/$(cat "$(dir_of "$1")/release")")
+	guests/linux/mkinitramfs --no-busybox "${modules[@]}" --rc "$rc" "${@:2}" "$work/more.cpio" >/dev/null
+	cat "$base" "$work/more.cpio" >"$work/rc.cpio"
 	echo "$work/rc.cpio"
 }
 
@@ -102,10 +105,33 @@ start() {
 	# A background job of a script ignores SIGINT, and minivmm would go on ignoring it.
 	env --default-signal=INT,HUP "$vmm" "$@" <"$work/in" >"$work/out" 2>"$work/err" &
 	pid=$!
-	exec 9>"$work/in"
+	exec 9<>"$work/in" # so that it has a reader even if minivmm has ended: no SIGPIPE
 }
 
-say() { printf '%s\n' "$1" >&9; }
+say() { printf '%s\n' "$1" >&9 || true; }
+
+# signal [-SIGNAL]: to minivmm. If it has ended already, what is checked of its end fails.
+signal() { kill "$@" "$pid" 2>/dev/null || echo "minivmm had ended before the signal" >>"$work/err"; }
+
+# within SECONDS COMMAND...: wait until it succeeds, but not longer.
+within() {
+	local end=$((SECONDS + $1))
+	until "${@:2}"; do
+		[[ $SECONDS -lt $end ]] || return 1
+		sleep 0.1
+	done
+}
+
+gone() { ! kill -0 "$1" 2>/dev/null; }
+
+# reap PID...: wait for these children, and kill those that do not end.
+reap() {
+	local p
+	for p in "$@"; do
+		within "$limit" gone "$p" || kill -9 "$p" 2>/dev/null || true
+		wait "$p" 2>/dev/null || true
+	done
+}
 
 # Wait until the output matches `count` times.
 seen() {
@@ -126,14 +152,18 @@ wait_for() {
 	echo yes
 }
 
+# In a guest that is at its shell: wait until the daemon for the power button listens.
+button_ready() {
+	# shellcheck disable=SC2016 # the guest's shell expands it
+	say 'until readlink /proc/$(pidof acpid)/fd/* | grep -q /dev/input/; do sleep 0.1; done; echo button-$((40 + 2))'
+	seen '^button-42' || true
+}
+
 # Press the power button by a SIGTERM and wait until minivmm has taken it: a second one that comes
 # before would be the same signal still pending, not another.
 press_button() {
-	local end=$((SECONDS + limit))
-	kill "$pid"
-	until grep -q 'power button is pressed' "$work/err" || [[ $SECONDS -ge $end ]]; do
-		sleep 0.1
-	done
+	signal
+	within "$limit" grep -q 'power button is pressed' "$work/err" || true
 }
 
 # Wait for the guest's end; then $status is set.
@@ -142,7 +172,7 @@ ended() {
 	exec 9>&-
 	while kill -0 "$pid" 2>/dev/null; do
 		if [[ $SECONDS -ge $end ]]; then
-			kill -9 "$pid"
+			kill -9 "$pid" 2>/dev/null || true
 		fi
 		sleep 0.1
 	done
@@ -156,7 +186,7 @@ ended() {
 # Run the tests named there; what they print goes to $work/lab. The host's status.
 lab_run() {
 	local status=0
-	tests/lab/lab --quiet --timeout 1500 -- env IN_LAB=1 MINIVMM="$vmm" LIMIT="$limit" TESTS="$*" ${SWITCHES:+SWITCHES="$SWITCHES"} \
+	tests/lab/lab --quiet --timeout 2400 -- env IN_LAB=1 MINIVMM="$vmm" LIMIT="$limit" TESTS="$*" ${SWITCHES:+SWITCHES="$SWITCHES"} \
 		"$PWD/tests/linux/${0##*/}" >"$work/lab" 2>"$work/lab.err" || status=$?
 	cat "$work/lab.err"
 	return "$status"
@@ -165,14 +195,16 @@ lab_run() {
 # What the test $1 printed, if it came to its end.
 lab_test() { sed -n "/^# begin $1\$/,/^# end $1\$/p" "$work/lab" | sed -n '/^# end /q;/^# begin /d;p'; }
 lab_ended() { grep -q "^# end $1\$" "$work/lab"; }
+lab_began() { grep -q "^# begin $1\$" "$work/lab"; }
 
 # A host that ends itself (status 125) is the emulator's doing, not that of the programs in it: what had
-# not come to its end is told, and run again in a fresh host, twice at most. What failed has failed.
+# not come to its end is told, and run again in a fresh host, twice at most. What failed has failed. A test that
+# ended the suite has failed, too; those that come after it have a fresh host.
 lab_tests() {
-	local run status name names=("$@") rest
+	local run=1 status name names=("$@") rest
 
 	echo "# this machine's KVM can't boot Linux: in the lab host"
-	for run in 1 2 3; do
+	while :; do
 		status=0 rest=()
 		lab_run "${names[@]}" || status=$?
 		for name in "${names[@]}"; do
@@ -183,13 +215,21 @@ lab_tests() {
 			fi
 		done
 		[[ ${#rest[@]} -gt 0 ]] || return 0
-		[[ $status -eq 125 && $run -lt 3 ]] || break
-		echo "# the host ended itself in ${rest[0]}; run again: ${rest[*]}"
+		if [[ $status -eq 125 && $run -lt 3 ]]; then
+			echo "# the host ended itself in ${rest[0]}; run again: ${rest[*]}"
+			run=$((run + 1))
+		elif lab_began "${rest[0]}"; then
+			lab_test "${rest[0]}"
+			fail "${rest[0]} did not come to its end (the host: status $status)"
+			rest=("${rest[@]:1}")
+			[[ ${#rest[@]} -gt 0 ]] || return 0
+		else
+			break
+		fi
 		names=("${rest[@]}")
 	done
 	for name in "${rest[@]}"; do
-		lab_test "$name"
-		fail "$name did not come to its end"
+		fail "$name was not begun (the host: status $status)"
 	done
 }
 
@@ -208,20 +248,35 @@ lab_count() {
 
 # ---
 
+# A command that may not fail has: say which, and what there is to see of its test.
+current_test=
+unfinished() {
+	[[ $current_test ]] || return 0
+	echo "# $current_test ended at: $1"
+	for f in out err; do
+		[[ ! -s $work/$f ]] || tail -n 15 "$work/$f" | tr -d '\r' | sed "s/^/# $f: /"
+	done
+}
+
 run_tests() {
-	local name names
+	local name names began
 
 	: >"$work/out"
+	# shellcheck disable=SC2064 # what the suite has set, too
+	trap "unfinished \"\$BASH_COMMAND\"; $(trap -p EXIT | sed "1s/^trap -- '//; \$s/' EXIT\$//")" EXIT
 	read -ra names <<<"${TESTS:-$*}"
 	if [[ $in_lab ]]; then
 		lab_tests "${names[@]}"
 	else
 		for name in "${names[@]}"; do
 			echo "# begin $name"
+			current_test=$name began=$SECONDS
 			if declare -F begin_test >/dev/null; then
 				begin_test
 			fi
 			"test_$name"
+			echo "# $name: $((SECONDS - began)) s"
+			current_test=
 			echo "# end $name"
 		done
 	fi

@@ -5,7 +5,7 @@
 # minivmm runs in a network namespace of the test's own, where the host is 10.0.N.1 on tap tN and the
 # guest 10.0.N.2. The suite calls open_network, unless it is only to hand its tests to the lab host.
 
-readonly MIB=$((1 << 20)) GIB=$((1 << 30))
+readonly MIB=$((1 << 20))
 
 ns=minivmm-test-$$
 
@@ -25,6 +25,7 @@ begin_test() {
 	local pid
 	for pid in $(ip netns pids "$ns" 2>/dev/null); do
 		kill -9 "$pid" 2>/dev/null || true
+		within 60 gone "$pid" || true # until then its tap is in use
 	done
 }
 
@@ -35,6 +36,12 @@ close_network() {
 }
 
 in_ns() { ip netns exec "$ns" "$@"; }
+
+# serve_iperf: an iperf3 server, until the test's end.
+serve_iperf() {
+	in_ns iperf3 -s >"$work/iperf" 2>&1 &
+	within 60 in_ns grep -qi ':1451 .* 0A ' /proc/net/tcp6 /proc/net/tcp || true
+}
 
 # new_tap N [OPTION]...: tap tN, for as long as the test runs.
 new_tap() {

@@ -51,21 +51,27 @@ static void start(void)
 	ck_assert_int_eq(trace_start(t, why, sizeof(why)), 0);
 }
 
-/* Stop, and the file as JSON. */
-static json_t *stop(void)
+/* Stop; the file is written then. */
+static void stop_only(void)
 {
 	u32 before = written;
-	json_error_t error;
-	json_t *file;
-	struct stat st;
-	char *content;
-	int fd;
 
 	ck_assert_int_eq(trace_stop(t), 0);
 	ck_assert(trace_wait(t, &r));
 	ck_assert_int_eq(r.err, 0);
 	ck_assert_str_eq(r.path, path);
 	ck_assert_uint_eq(written, before + 1);
+}
+
+/* The file as JSON. */
+static json_t *read_file(void)
+{
+	json_error_t error;
+	json_t *file;
+	struct stat st;
+	char *content;
+	int fd;
+
 	fd = open(path, O_RDONLY);
 	ck_assert_int_eq(fstat(fd, &st), 0);
 	content = malloc(st.st_size);
@@ -75,6 +81,12 @@ static json_t *stop(void)
 	free(content);
 	ck_assert_msg(file != NULL, "line %d: %s", error.line, error.text);
 	return file;
+}
+
+static json_t *stop(void)
+{
+	stop_only();
+	return read_file();
 }
 
 static const char *text(const json_t *o, const char *key)
@@ -327,15 +339,18 @@ START_TEST(a_file_that_cannot_be_written_is_told_of)
 #define ROUNDS	10
 
 static struct trace_track tracks[WRITERS];
-static bool enough;
+static bool enough, rest;
 
 /* Numbers in their order, each in both words of an event. */
 static void *write_numbers(void *arg)
 {
 	struct trace_track *track = arg;
 
-	for (u64 i = 1; !__atomic_load_n(&enough, __ATOMIC_RELAXED); i++)
+	for (u64 i = 1; !__atomic_load_n(&enough, __ATOMIC_RELAXED); i++) {
 		trace_mark(track, TRACE_PIO_READ, i, i);
+		while (__atomic_load_n(&rest, __ATOMIC_RELAXED))
+			usleep(1000);
+	}
 	return NULL;
 }
 
@@ -382,10 +397,14 @@ START_TEST(threads_write_while_a_file_is_made)
 
 		start();
 		usleep(round % 2 ? 20000 : 200);
-		file = stop();
+		stop_only();
+		__atomic_store_n(&rest, true,
+				 __ATOMIC_RELAXED); /* the processors are for who reads */
+		file = read_file();
 		for (u32 i = 0; i < WRITERS; i++)
 			events += check_numbers(file, i);
 		json_decref(file);
+		__atomic_store_n(&rest, false, __ATOMIC_RELAXED);
 	}
 	__atomic_store_n(&enough, true, __ATOMIC_RELAXED);
 	for (u32 i = 0; i < WRITERS; i++)
