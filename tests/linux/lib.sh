@@ -152,13 +152,6 @@ wait_for() {
 	echo yes
 }
 
-# In a guest that is at its shell: wait until the daemon for the power button listens.
-button_ready() {
-	# shellcheck disable=SC2016 # the guest's shell expands it
-	say 'until readlink /proc/$(pidof acpid)/fd/* | grep -q /dev/input/; do sleep 0.1; done; echo button-$((40 + 2))'
-	seen '^button-42' || true
-}
-
 # Press the power button by a SIGTERM and wait until minivmm has taken it: a second one that comes
 # before would be the same signal still pending, not another.
 press_button() {

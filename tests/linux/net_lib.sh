@@ -5,7 +5,7 @@
 # minivmm runs in a network namespace of the test's own, where the host is 10.0.N.1 on tap tN and the
 # guest 10.0.N.2. The suite calls open_network, unless it is only to hand its tests to the lab host.
 
-readonly MIB=$((1 << 20))
+readonly MIB=$((1 << 20)) GIB=$((1 << 30))
 
 ns=minivmm-test-$$
 
