@@ -187,12 +187,18 @@ static int count(int port)
 		if (n & LAST)
 			break;
 		came++;
+		if (n > next)
+			printf("netload: %llu are missing from %llu on\n",
+			       (unsigned long long)(n - next), (unsigned long long)next);
 		if (n < next)
 			late++;
 		else
 			next = n + 1;
 	}
 	n &= ~LAST;
+	if (n > next)
+		printf("netload: %llu are missing from %llu on, the last\n",
+		       (unsigned long long)(n - next), (unsigned long long)next);
 	printf("netload: %llu datagrams of %llu came, %llu of them late or twice\n",
 	       (unsigned long long)came, (unsigned long long)n, (unsigned long long)late);
 	return came != n || late;
