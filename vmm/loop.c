@@ -332,6 +332,18 @@ void loop_post(struct loop *l, struct loop_post *p)
 		wake_up(l);
 }
 
+void loop_unpost(struct loop *l, struct loop_post *p)
+{
+	struct loop_post **at = &l->calls;
+
+	pthread_mutex_lock(&l->lock);
+	while (*at && *at != p)
+		at = &(*at)->next;
+	if (*at)
+		*at = p->next;
+	pthread_mutex_unlock(&l->lock);
+}
+
 static void do_call(struct loop_post *p)
 {
 	struct call *c = container_of(p, struct call, post);

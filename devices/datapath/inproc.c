@@ -5,8 +5,8 @@
  * How it works: the loop watches the queue's kick eventfd. At a kick the queue asks for no further
  * ones (2.7.7, 2.8.10) and the device type serves it, until vq_rearm() says that all is done. A start
  * serves once itself, since the driver may have kicked whoever had the ring before, or before anybody
- * listened; and before anything else on the loop, so that a ring goes on even if it is stopped again and again. Kicks that come
- * while nobody watches wait in the eventfd. It is watched for edges, each kick being one, and never
+ * listened; and before anything else on the loop, so that a ring goes on even if it is stopped again and again.
+ * Kicks that come while nobody watches wait in the eventfd. It is watched for edges, each kick being one, and never
  * read: a system call less.
  *
  * A queue that is polled asks for no kick at all: the loop looks for chains as long as the queue waits for
@@ -15,6 +15,7 @@
  * Threads: start(), stopping() and stop() on any; the rest on the queue's loop.
  */
 #include "devices/datapath/inproc.h"
+#include "minivmm/now.h"
 
 #include <linux/virtio_config.h>
 #include <stdio.h>
@@ -73,6 +74,7 @@ static void begin(struct loop_post *p)
 {
 	struct virtio_queue *q = container_of(p, struct virtio_queue, begin);
 
+	q->begun_ns = now_ns();
 	serve(q);
 	if (q->polled)
 		loop_poll_add(q->loop, &q->poll);
@@ -106,6 +108,7 @@ static void end(struct loop_post *p)
 {
 	struct virtio_queue *q = container_of(p, struct virtio_queue, end);
 
+	loop_unpost(q->loop, &q->begin); /* if this is the loop that has asked for it */
 	loop_poll_del(q->loop, &q->poll);
 	loop_del(q->loop, &q->kick);
 	if (q->dev->ops->quiesce)
@@ -147,6 +150,12 @@ static struct vq_pos inproc_stop(struct datapath *d, struct virtio_queue *q)
 		loop_call(q->loop, nothing, NULL); /* which comes after it */
 	q->ending = false;
 	return q->end_pos;
+}
+
+u64 inproc_begun_ns(struct virtio_queue *q)
+{
+	loop_call(q->loop, nothing, NULL); /* which comes after it */
+	return q->begun_ns;
 }
 
 static const struct datapath_ops inproc_ops = {

@@ -86,7 +86,7 @@ void vhost_user_lose(struct vhost_user *vu, int err)
 		else
 			r->recover |= r->up;
 		lost |= r->recover && r->up && !recoverable(vu, i);
-		r->up = r->told = false;
+		r->up = r->told = r->due = false;
 	}
 	if (lost) {
 		vu->given_up = true;
@@ -317,7 +317,7 @@ static int vu_run(struct datapath *d)
 	int err = 0;
 
 	pthread_mutex_lock(&vu->lock);
-	if (vhost_user_connected(vu))
+	if (vhost_user_connected(vu) && !vu->given_up)
 		err = vhost_user_rings_up(vu);
 	pthread_mutex_unlock(&vu->lock);
 	return err == -EREMOTEIO ? -EIO : 0;
@@ -348,8 +348,9 @@ static struct vq_pos final_pos(struct vhost_user *vu, u32 index)
 	}
 	if (!r->recover)
 		return r->pos;
-	vhost_user_ring_recover(vu->env->mem, &r->cfg, index, vu->record, &vu->record_at, &r->pos);
-	if (!vu->o.in_order && vhost_user_record_busy(vu->record, &vu->record_at, index, &r->cfg))
+	if (vhost_user_ring_recover(vu->env->mem, &r->cfg, index, vu->record, &vu->record_at,
+				    &r->pos) ||
+	    (!vu->o.in_order && vhost_user_record_busy(vu->record, &vu->record_at, index, &r->cfg)))
 		return vhost_user_ring_unknown(&r->cfg, r->pos.used);
 	return r->pos;
 }

@@ -117,6 +117,8 @@ int vhost_user_tell(struct vhost_user_conn *c, struct vhost_user_msg *m)
 	if (ack)
 		m->hdr.flags |= VHOST_USER_NEED_REPLY;
 	err = c->ahead ? send_ahead(c, m) : vhost_user_send(c->sock, m);
+	if (err) /* nothing more can be had */
+		c->nowed = c->nunsent = 0;
 	if (err || !ack)
 		return err;
 	if (!c->ahead)

@@ -53,9 +53,10 @@ int vhost_user_tell_vring(struct vhost_user_conn *c, u32 request, u32 index, u32
 int vhost_user_tell_fd(struct vhost_user_conn *c, u32 request, u32 index, int fd);
 
 /*
- * Several requests at once: in between, what is told is but sent (or kept for the next to be sent), and only after VHOST_USER_ACKS_MAX requests waited
- * for; vhost_user_catch_up() then waits for the acknowledgements that are missing. It returns 0, -EREMOTEIO if any
- * was refused, or the error after which nothing more can be had. All have been done then, those behind a refused one, too.
+ * Several requests at once: in between, what is told is but sent (or kept for the next to be sent), and only after
+ * VHOST_USER_ACKS_MAX requests waited for; vhost_user_catch_up() then waits for the acknowledgements that are
+ * missing. It returns 0, -EREMOTEIO if any was refused, or the error after which nothing more can be had. All have
+ * been done then, those behind a refused one, too.
  */
 void vhost_user_go_ahead(struct vhost_user_conn *c);
 int vhost_user_catch_up(struct vhost_user_conn *c);

@@ -43,8 +43,7 @@
 #define WAIT_FIRST_MS 60000 /* for a back end that has to come */
 #define WAIT_STEP_MS  100
 #define CHANNEL_MS    1000 /* for the rest of a message that has begun */
-#define PROCESS_MS \
-	5000 /* at least, for what is agreed on with a process that has just been started */
+#define PROCESS_MS    5000 /* at least, for what is agreed on with a process just started */
 
 static void retry_in(struct vhost_user *vu, u32 ms)
 {

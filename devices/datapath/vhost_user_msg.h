@@ -177,8 +177,9 @@ int vhost_user_recv(int sock, struct vhost_user_msg *m);
 int vhost_user_recv_within(int sock, struct vhost_user_msg *m, u32 ms);
 
 /*
- * Receive the acknowledgements of `n` requests, at most VHOST_USER_ACKS_MAX, in their order; all together take at most `ms`
- * (0: for ever). Returns 0, -EREMOTEIO if any is a refusal, -EPROTO for anything else than these, or as above.
+ * Receive the acknowledgements of `n` requests, at most VHOST_USER_ACKS_MAX, in their order; all together take at
+ * most `ms` (0: for ever). Returns 0, -EREMOTEIO if any is a refusal, -EPROTO for anything else than these, or as
+ * above.
  */
 #define VHOST_USER_ACKS_MAX 32
 int vhost_user_recv_acks(int sock, const u32 *request, u32 n, u32 ms);

@@ -427,6 +427,9 @@ void vhost_user_relay_disconnect(struct vhost_user_relay *relay, u32 index)
 
 	pthread_mutex_lock(&r->lock);
 	give(r);
+	/* It may live and have been slow only: what it has not taken yet it is not to find later. */
+	if (r->avail)
+		__atomic_store_n(&r->avail->idx, r->used_idx, __ATOMIC_SEQ_CST);
 	r->avail = NULL;
 	r->used = NULL;
 	r->lied = false;

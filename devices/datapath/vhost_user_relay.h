@@ -66,9 +66,10 @@ void vhost_user_relay_log(struct vhost_user_relay *relay, const struct mem_log *
 void vhost_user_relay_rest(struct vhost_user_relay *relay, u32 index);
 
 /*
- * These rings (bit i: ring i) rest: wait until the back end has used all that is made available, at most `ms`, and as long as the connection
- * `sock` stands. There are back ends that forget what is in flight when they are asked to stop (qemu-storage-daemon 7.2: with
- * GET_VRING_BASE the call eventfd is closed, and with the first completion after that the device is broken).
+ * These rings (bit i: ring i) rest: wait until the back end has used all that is made available, at most `ms`, and
+ * as long as the connection `sock` stands. There are back ends that forget what is in flight when they are asked to
+ * stop (qemu-storage-daemon 7.2: with GET_VRING_BASE the call eventfd is closed, and with the first completion
+ * after that the device is broken).
  */
 void vhost_user_relay_drain(struct vhost_user_relay *relay, u64 rings, int sock, u32 ms);
 

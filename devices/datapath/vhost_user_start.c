@@ -7,8 +7,9 @@
  *		  2.	kick		with which it starts			likewise
  *	stop		GET_VRING_BASE	where it stands now			likewise
  *
- * How it works: at a live switch nobody serves the driver meanwhile, so what can be said before is, and what is left goes
- * together for all rings: there and back twice for a start (once with a process of our own), once for a stop.
+ * How it works: at a live switch nobody serves the driver meanwhile, so what can be said before is, and what is
+ * left goes together for all rings: there and back twice for a start (once with a process of our own), once for a
+ * stop.
  *
  * Threads: any, under the data path's lock.
  */
@@ -106,6 +107,7 @@ static int describe_ring(struct vhost_user *vu, u32 index, int *kick)
 	*kick = ends.kick;
 	if (!err)
 		err = introduce_ring(vu, index, r->cfg.size, ends.call);
+	/* The address last: there are back ends that then compare the base with the ring (DPDK). */
 	if (!err)
 		err = vhost_user_tell_vring(&vu->conn, VHOST_USER_SET_VRING_BASE, index, ends.base);
 	return err ? err : vhost_user_set_addr(vu, &ends.addr);
@@ -122,7 +124,8 @@ int vhost_user_introduce_rings(struct vhost_user *vu, const struct virtio_dev *v
 	for (u32 i = 0; i < v->nqueues && !err; i++) {
 		const struct virtio_queue *q = &v->queue[i];
 
-		if (q->enabled && vu->path.queues >> i & 1)
+		/* What is wrong with a size that can't be, start() says. */
+		if (q->enabled && q->size && vu->path.queues >> i & 1)
 			err = introduce_ring(vu, i, q->size, irq_fd(q->call));
 	}
 	rest = vhost_user_catch_up(&vu->conn);
@@ -156,8 +159,9 @@ static int kick_rings(struct vhost_user *vu, const int kick[VIRTIO_QUEUES_MAX])
 }
 
 /*
- * A ring starts with the kick descriptor, so that comes when the back end has taken all else: if it is slow, and we do not
- * wait any longer, it must not begin later. A process of our own would not live so long.
+ * A ring starts with the kick descriptor, so that comes when the back end has taken all else: if that takes too
+ * long, it must not begin after we have given up. (One that takes the kick descriptors and does not say so may.) A
+ * process of our own would not live so long.
  */
 static int tell_rings(struct vhost_user *vu)
 {
@@ -267,6 +271,7 @@ void vhost_user_rings_down(struct vhost_user *vu, u64 rings)
 		c->timeout_ms = now < end ? end - now : 1;
 		err = hear_base(vu, i);
 		vu->ring[i].up = err != 0;
+		vu->ring[i].told = false; /* many forget whom to call */
 	}
 	c->timeout_ms = usual_ms;
 	if (err)

@@ -388,6 +388,20 @@ static int try_all(struct virtio_dev *v, u64 queues)
 	return err;
 }
 
+/* When all of these queues were served: those in-process begin when their loops come to it. */
+static u64 all_served_ns(struct virtio_dev *v, u64 queues)
+{
+	u64 at = now_ns();
+
+	for (u32 i = 0; i < v->nqueues; i++) {
+		struct virtio_queue *q = &v->queue[i];
+
+		if (queues >> i & 1 && path_of(q) == &inproc_path && inproc_begun_ns(q) > at)
+			at = q->begun_ns;
+	}
+	return at;
+}
+
 /* Steps 3 and 4. */
 static int move(struct virtio_dev *v, struct datapath *next, u64 queues, struct virtio_switch *s)
 {
@@ -406,10 +420,16 @@ static int move(struct virtio_dev *v, struct datapath *next, u64 queues, struct 
 		err = try_all(v, queues);
 	trace_end(&v->track, TRACE_RESTART, traced, 0, 0);
 	if (!err) {
-		s->restart_ns = now_ns() - began - s->hand_over_ns;
+		s->restart_ns = all_served_ns(v, queues) - began - s->hand_over_ns;
 		return 0;
 	}
 	v->path = old;
+	if (err != -EBUSY && !at_rest(v, queues)) { /* it has begun, and gone */
+		virtio_host_failed(
+			v, "the data path that was tried has gone, and where the queues stand is "
+			   "not known");
+		return -ENOTRECOVERABLE;
+	}
 	for (u32 i = 0; i < v->nqueues; i++) {
 		if (queues >> i & 1)
 			queue_start(&v->queue[i]);

@@ -35,14 +35,16 @@ struct datapath_ops {
 	 * offer, and at a live switch, about those that are in use. */
 	u64 (*features)(struct datapath *d, u64 offered);
 	/*
-	 * The driver of `v` has accepted v->features and is ready: hand them and the guest's memory over, and what there is
-	 * to say of the queues that are enabled before they start. Touches no ring. May be called again, while no queue runs; may set `queues` anew. Returns 0 or -errno after a
-	 * line in the log; then nothing has changed. NULL: nothing to prepare.
+	 * The driver of `v` has accepted v->features and is ready: hand them and the guest's memory over, and what
+	 * there is to say of the queues that are enabled before they start. Touches no ring. May be called again,
+	 * while no queue runs; may set `queues` anew. Returns 0 or -errno after a line in the log; then nothing has
+	 * changed. NULL: nothing to prepare.
 	 */
 	int (*prepare)(struct datapath *d, struct virtio_dev *v);
 	/*
-	 * Serve queue `q`, which does not run, from `pos` on, at once or when run() is called. All or nothing: returns 0
-	 * or -errno. -EINVAL and -EFAULT: the driver's set-up of the queue is wrong; any other: the host can't.
+	 * Serve queue `q`, which does not run, from `pos` on, at once or when run() is called. All or nothing:
+	 * returns 0 or -errno. -EINVAL and -EFAULT: the driver's set-up of the queue is wrong; any other: the host
+	 * can't.
 	 */
 	int (*start)(struct datapath *d, struct virtio_queue *q, const struct vq_cfg *cfg,
 		     struct vq_pos pos);

@@ -111,9 +111,12 @@ static inline void loop_relax(void)
 void loop_call(struct loop *l, void (*fn)(void *arg), void *arg);
 
 /*
- * Run p->fn on the loop's thread, after the calls that came before, and do not wait for it. Where loop_call() would run
- * it at once, so does this. `p` is the loop's until `fn` is called; whoever calls next finds it done.
+ * Run p->fn on the loop's thread and do not wait for it. `p` is the loop's until `fn` is called: after the calls of
+ * other threads that came before, and before those that come later. Where loop_call() would be a plain call, so is this.
  */
 void loop_post(struct loop *l, struct loop_post *p);
+
+/* Not any more, if it has not been called yet. Loop's thread, which does not wait for its own calls. */
+void loop_unpost(struct loop *l, struct loop_post *p);
 
 #endif

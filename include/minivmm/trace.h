@@ -129,8 +129,8 @@ int trace_add(struct trace *t, struct trace_track *track, const char *group, con
 
 /*
  * Open `path`: a regular file of this process's user, or none, and then a new one for that user alone. What is in it
- * stays until the stop, and if there is no start, a file that was not there is removed again. trace_start() begins. Both return 0, or -errno and
- * why in `why`.
+ * stays until the stop, and if there is no start, a file that was not there is removed again. trace_start() begins.
+ * Both return 0, or -errno and why in `why`.
  */
 int trace_open(struct trace *t, const char *path, char *why, size_t size);
 int trace_start(struct trace *t, char *why, size_t size);

@@ -121,6 +121,7 @@ struct virtio_queue {
 	struct loop_fd kick;
 	struct loop_poll poll;
 	struct loop_post begin, end;
+	u64 begun_ns; /* when the loop has begun to serve it: now_ns() */
 };
 
 enum { VIRTIO_NOT_SWITCHING, VIRTIO_SWITCHING, VIRTIO_SWITCH_FAILED };

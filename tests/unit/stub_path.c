@@ -57,7 +57,7 @@ static struct vq_pos stop(struct datapath *d, struct virtio_queue *q)
 		virtio_host_failed(q->dev, "a test says so");
 	s->stops++;
 	s->running--;
-	if (s->busy) /* it has got one that it has not put */
+	if (s->busy || s->takes_one) /* it has got one that it has not put */
 		pos.avail++;
 	return pos;
 }

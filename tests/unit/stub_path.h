@@ -17,6 +17,7 @@ struct stub_path {
 	const struct mem_log *log;	  /* as last told */
 	bool busy;			  /* stop() gives a position with something in flight */
 	bool dead;			  /* nobody serves */
+	bool takes_one;			  /* a chain, and does not give it back */
 	bool lost_at_start, lost_at_stop; /* the host fails then, and nobody says so */
 	bool destroyed;
 	u32 prepares, starts, stops; /* calls that came, atomically */

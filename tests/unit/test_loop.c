@@ -416,6 +416,37 @@ START_TEST(what_is_posted_is_not_waited_for)
 	ck_assert(f.done);
 }
 
+static void *post_it(void *arg)
+{
+	struct posted *f = arg;
+
+	loop_post(l, &f->post);
+	return NULL;
+}
+
+/* While the loop's thread is here, another posts something. */
+static void unpost_it(void *arg)
+{
+	struct posted *f = arg;
+	pthread_t other;
+
+	ck_assert_int_eq(pthread_create(&other, NULL, post_it, f), 0);
+	pthread_join(other, NULL);
+	loop_unpost(l, &f->post);
+	loop_unpost(l, &f->post); /* harmless */
+}
+
+START_TEST(what_is_posted_can_be_called_off)
+{
+	struct posted f = { .post = { .fn = do_posted } };
+
+	sem_init(&f.gone, 0, 1);
+	ck_assert_int_eq(loop_start(l, "unit"), 0);
+	loop_call(l, unpost_it, &f);
+	loop_stop(l);
+	ck_assert(!f.done);
+}
+
 START_TEST(from_loop_start_on_a_call_runs_on_the_loops_thread)
 {
 	for (u32 i = 0; i < 100; i++) {
@@ -612,6 +643,7 @@ Suite *loop_suite(void)
 	tcase_add_test(t, a_call_to_a_loop_that_does_not_run_is_a_plain_call);
 	tcase_add_test(t, a_call_runs_on_the_loops_thread);
 	tcase_add_test(t, what_is_posted_is_not_waited_for);
+	tcase_add_test(t, what_is_posted_can_be_called_off);
 	tcase_add_test(t, from_loop_start_on_a_call_runs_on_the_loops_thread);
 	tcase_add_test(t, a_quit_before_the_start_is_not_missed);
 	tcase_add_test(t, a_call_from_within_a_call_runs_at_once);

@@ -171,6 +171,22 @@ START_TEST(it_rolls_back_when_the_next_path_dies)
 	vdrv_free(&d);
 }
 
+/* It has taken something, and is gone. */
+START_TEST(what_the_next_path_has_lost_is_not_passed_over)
+{
+	begin(_i);
+	stub[0].lost_at_start = stub[0].takes_one = true;
+	ck_assert_int_eq(switch_to(d.v, &stub[0], NULL), -ENOTRECOVERABLE);
+	ck_assert_uint_eq(stub[0].running, 0);
+	ck_assert(vdrv_status(&d) & VIRTIO_CONFIG_S_NEEDS_RESET);
+	expect_said("the data path that was tried has gone");
+	said_forget();
+	vdrv_start(&d, ~0ULL);
+	check_works();
+	check_served_by(NULL);
+	vdrv_free(&d);
+}
+
 /* What can go wrong with the next path, one step of the switch after another. */
 static const struct fault {
 	int prepare_err, start_err;
@@ -421,6 +437,7 @@ Suite *switch_suite(void)
 	tcase_add_loop_test(t, a_ring_tells_how_many_chains_are_done, 0, MODES);
 	tcase_add_loop_test(t, it_rolls_back_when_something_is_in_flight, 0, MODES);
 	tcase_add_loop_test(t, what_cannot_be_prepared_is_not_begun, 0, MODES);
+	tcase_add_loop_test(t, what_the_next_path_has_lost_is_not_passed_over, 0, MODES);
 	tcase_add_loop_test(t, it_rolls_back_when_the_next_path_dies, 0, MODES);
 	tcase_add_loop_test(t, a_request_survives_a_fault_at_every_step, 0, MODES);
 	tcase_add_loop_test(t, a_roll_back_that_fails_is_told_of, 0, MODES);

@@ -130,6 +130,25 @@ START_TEST(a_refused_queue_breaks_the_device)
 	fe_end();
 }
 
+/* The back end would refuse it, and end the connection. */
+START_TEST(a_bad_size_is_not_passed_on)
+{
+	const struct vq_cfg cfg = {
+		.size = 3, .desc = 1 << 20, .driver = 2 << 20, .device = 3 << 20
+	};
+
+	fe_begin(_i);
+	fe_plug();
+	ck_assert(vdrv_negotiate(&fe.d, ~0ULL));
+	vdrv_queue_write(&fe.d, 0, &cfg);
+	vdrv_driver_ok(&fe.d);
+	ck_assert_uint_eq(vdrv_status(&fe.d) & NEEDS_RESET, NEEDS_RESET);
+	expect_said("queue 0: bad size");
+	ck_assert_uint_eq(be_seen(&fe.be, VHOST_USER_SET_VRING_NUM), 0);
+	said_forget();
+	fe_end();
+}
+
 START_TEST(a_record_that_can_be_nowhere)
 {
 	static const struct vhost_user_inflight lie[] = {
@@ -228,6 +247,7 @@ Suite *vhost_user_hostile_suite(void)
 	tcase_add_loop_test(tc, a_process_that_does_not_answer_is_ended_before_its_rings_move, 0,
 			    VDRV_BUSES);
 	tcase_add_test(tc, a_refused_queue_breaks_the_device);
+	tcase_add_loop_test(tc, a_bad_size_is_not_passed_on, 0, VDRV_BUSES);
 	tcase_add_loop_test(tc, a_record_that_can_be_nowhere, 0, 5);
 	tcase_add_loop_test(tc, answers_that_nobody_reads, 0, MODES);
 	tcase_add_loop_test(tc, refusals_are_told_some_times, 0, VDRV_BUSES);
