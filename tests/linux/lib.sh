@@ -102,10 +102,12 @@ start() {
 	rm -f "$work/in"
 	mkfifo "$work/in"
 	: >"$work/out"
+	# Open for both: so it has a reader even if minivmm has ended (no SIGPIPE), and a writer when minivmm opens it,
+	# even if nobody has anything to say.
+	exec 9<>"$work/in"
 	# A background job of a script ignores SIGINT, and minivmm would go on ignoring it.
-	env --default-signal=INT,HUP "$vmm" "$@" <"$work/in" >"$work/out" 2>"$work/err" &
+	env --default-signal=INT,HUP "$vmm" "$@" <"$work/in" >"$work/out" 2>"$work/err" 9<&- &
 	pid=$!
-	exec 9<>"$work/in" # so that it has a reader even if minivmm has ended: no SIGPIPE
 }
 
 say() { printf '%s\n' "$1" >&9 || true; }
