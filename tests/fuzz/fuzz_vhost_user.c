@@ -316,10 +316,11 @@ static bool handle(struct vhost_user_msg *m)
 }
 
 /* Descriptors that have to come with a request. */
-static u32 fds_of(u32 request)
+static u32 fds_of(const struct vhost_user_msg *m)
 {
-	switch (request) {
+	switch (m->hdr.request) {
 	case VHOST_USER_SET_MEM_TABLE:
+		return m->memory.nregions;
 	case VHOST_USER_ADD_MEM_REG:
 	case VHOST_USER_SET_VRING_KICK:
 	case VHOST_USER_SET_VRING_CALL:
@@ -327,7 +328,7 @@ static u32 fds_of(u32 request)
 	case VHOST_USER_SET_BACKEND_REQ_FD:
 	case VHOST_USER_SET_INFLIGHT_FD:
 	case VHOST_USER_SET_LOG_BASE:
-		return 1; /* there is one region of memory */
+		return 1;
 	default:
 		return 0;
 	}
@@ -343,7 +344,7 @@ static void take_request(void)
 		return;
 	}
 	must((m.hdr.flags & ~VHOST_USER_NEED_REPLY) == VHOST_USER_VERSION);
-	must(m.nfds == fds_of(m.hdr.request));
+	must(m.nfds == fds_of(&m));
 	wants = m.hdr.flags & VHOST_USER_NEED_REPLY;
 	if (!handle(&m) && wants && be.sock >= 0) {
 		vhost_user_close_fds(&m);
