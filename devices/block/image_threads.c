@@ -3,16 +3,19 @@
  * image_threads.c - a queue whose requests are run by threads, for hosts without io_uring.
  *
  *	loop's thread                          workers, THREADS_MAX at most
- *	submit ──> fresh ──kick──> todo ────>  take one, run its steps
- *	done() <── deliver <────── finished <──┘   (an eventfd when the list was empty)
+ *	submit ──> fresh ──kick──> todo ────>  take one, run its steps ──> syncs ──> sync
+ *	done() <── deliver <────── finished <──┴─────────────────────────────────────┘
+ *				   (an eventfd when the list was empty)
  *
  * How it works: a kick reads at once what the host has in memory (RWF_NOWAIT), hands the other fresh
  * requests over and wakes one worker. A worker runs a request to its end with plain system calls; if
  * it leaves another behind, it first wakes the next worker, or starts one. So requests that take no
  * time do not cost a wake-up each, and those that do run side by side.
  *
- * One sync at a time (see sync_fd): who comes while one runs waits for it to end, as it may have begun
- * before the last write did, and then shares the next with all who wait.
+ * One sync at a time (see sync_fd), for all requests together that wait for one: the worker that finds nobody
+ * syncing does, again and again while there are such. The others leave theirs in `syncs` and go on. So what
+ * is synced at once is not limited by how many workers there are. A request that comes while a sync runs is
+ * of the next, as that one may have begun before its last write did.
  *
  * Threads: `lock` guards the fields below it; the others belong to the loop's thread.
  */
@@ -44,13 +47,11 @@ struct pool {
 	pthread_mutex_t lock;
 	pthread_cond_t work; /* `todo` has something, or quit */
 	pthread_cond_t some; /* `finished` has something */
-	struct image_list todo, finished;
+	struct image_list todo, syncs, finished;
 	pthread_t thread[THREADS_MAX];
 	u32 nthreads, nidle;
 	bool quit;
-	pthread_cond_t synced; /* a sync has ended */
 	bool syncing;
-	u64 nsyncs;   /* begun */
 	int sync_err; /* of the first that failed */
 };
 
@@ -81,30 +82,60 @@ static int run_step(const struct image_step *s)
 	return n < 0 ? -errno : (int)n;
 }
 
-/* Sync, or have been synced: a sync that began after the call has ended. Returns 0 or -errno. */
-static int run_sync(struct pool *p, const struct image_step *s)
+/* Run a request's steps. False: it has to wait for a sync. */
+static bool run(struct image_req *r)
 {
-	u64 mine;
-	int err;
+	struct image_step s;
 
-	pthread_mutex_lock(&p->lock);
-	mine = p->nsyncs + 1;
-	while (p->syncing && p->nsyncs <= mine)
-		pthread_cond_wait(&p->synced, &p->lock);
-	if (p->nsyncs < mine) {
-		p->syncing = true;
-		p->nsyncs++;
-		pthread_mutex_unlock(&p->lock);
-		err = run_step(s);
-		pthread_mutex_lock(&p->lock);
-		p->syncing = false;
-		if (!p->sync_err)
-			p->sync_err = err;
-		pthread_cond_broadcast(&p->synced);
+	while (image_next_step(r, &s)) {
+		if (s.op == STEP_SYNC)
+			return false;
+		image_step_done(r, run_step(&s));
 	}
-	err = p->sync_err;
-	pthread_mutex_unlock(&p->lock);
-	return err;
+	return true;
+}
+
+/* To be delivered. The lock is held, and dropped for a while. */
+static void finish(struct pool *p, struct image_list *done)
+{
+	bool first = done->first && !p->finished.first;
+	struct image_req *r;
+
+	while ((r = image_list_take(done)))
+		image_list_add(&p->finished, r);
+	if (!first)
+		return;
+	pthread_cond_signal(&p->some);
+	pthread_mutex_unlock(&p->lock); /* or the loop would wake up to wait for it */
+	eventfd_write(p->event.fd, 1);
+	pthread_mutex_lock(&p->lock);
+}
+
+/* Sync for all who wait for it. Likewise. */
+static void sync_all(struct pool *p)
+{
+	p->syncing = true;
+	while (p->syncs.first) {
+		struct image_list wait = p->syncs, done = { 0 }, again = { 0 };
+		int err = p->sync_err;
+		struct image_req *r;
+
+		p->syncs.first = NULL;
+		pthread_mutex_unlock(&p->lock);
+		if (!err)
+			err = run_step(&(struct image_step){ .op = STEP_SYNC, .fd = p->q.sync_fd });
+		while ((r = image_list_take(&wait))) {
+			image_step_done(r, err);
+			image_list_add(run(r) ? &done : &again, r);
+		}
+		pthread_mutex_lock(&p->lock);
+		if (err != -EAGAIN) /* that is no loss, and tried again */
+			p->sync_err = err;
+		while ((r = image_list_take(&again)))
+			image_list_add(&p->syncs, r);
+		finish(p, &done);
+	}
+	p->syncing = false;
 }
 
 static int wake_worker(struct pool *p);
@@ -113,11 +144,12 @@ static void *worker(void *arg)
 {
 	struct pool *p = arg;
 	struct image_req *r;
-	struct image_step s;
-	bool first;
 
 	pthread_mutex_lock(&p->lock);
 	for (;;) {
+		struct image_list done = { 0 };
+		bool all;
+
 		while (!p->quit && !p->todo.first) {
 			p->nidle++;
 			pthread_cond_wait(&p->work, &p->lock);
@@ -129,18 +161,12 @@ static void *worker(void *arg)
 		if (p->todo.first)
 			wake_worker(p);
 		pthread_mutex_unlock(&p->lock);
-		while (image_next_step(r, &s))
-			image_step_done(r, s.op == STEP_SYNC ? run_sync(p, &s) : run_step(&s));
+		all = run(r);
 		pthread_mutex_lock(&p->lock);
-		first = !p->finished.first;
-		image_list_add(&p->finished, r);
-		if (first) {
-			pthread_cond_signal(&p->some);
-			pthread_mutex_unlock(
-				&p->lock); /* or the loop would wake up to wait for it */
-			eventfd_write(p->event.fd, 1);
-			pthread_mutex_lock(&p->lock);
-		}
+		image_list_add(all ? &done : &p->syncs, r);
+		finish(p, &done);
+		if (p->syncs.first && !p->syncing)
+			sync_all(p);
 	}
 	pthread_mutex_unlock(&p->lock);
 	return NULL;
@@ -303,7 +329,6 @@ static void threads_destroy(struct image_queue *q)
 	}
 	if (q->sync_fd >= 0)
 		close(q->sync_fd);
-	pthread_cond_destroy(&p->synced);
 	pthread_cond_destroy(&p->some);
 	pthread_cond_destroy(&p->work);
 	pthread_mutex_destroy(&p->lock);
@@ -335,7 +360,6 @@ int image_threads_create(struct image_queue **out, const struct image_queue *com
 	pthread_mutex_init(&p->lock, NULL);
 	pthread_cond_init(&p->work, NULL);
 	pthread_cond_init(&p->some, NULL);
-	pthread_cond_init(&p->synced, NULL);
 	p->event = (struct loop_fd){ .fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
 				     .ready = threads_ready };
 	err = p->event.fd < 0 ? -errno : loop_add(p->q.loop, &p->event, EPOLLIN | EPOLLET);

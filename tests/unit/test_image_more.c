@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 /* ---- opening ---- */
@@ -262,6 +263,60 @@ START_TEST(without_a_large_ring_there_are_threads)
 	}
 }
 
+/* ---- syncs ---- */
+
+#define WRITES	64
+#define FLUSHES 16
+
+static u8 synced[WRITES][4096];
+
+/* All at once; each comes back once, with `err`. */
+static void run_forced(int err)
+{
+	static struct io io[WRITES + FLUSHES];
+	u32 n = 0;
+
+	for (u32 i = 0; i < ARRAY_SIZE(io); i++) {
+		if (i % 5 == 4) {
+			io_init(&io[i], IMAGE_FLUSH, 0, NULL, 0);
+			continue;
+		}
+		io_init(&io[i], IMAGE_WRITE, n * sizeof(synced[0]), synced[n], sizeof(synced[0]));
+		io[i].r.fua = true;
+		memset(synced[n], n + 1, sizeof(synced[0]));
+		n++;
+	}
+	ck_assert_uint_eq(n, WRITES);
+	io_run_all(io, ARRAY_SIZE(io));
+	for (u32 i = 0; i < ARRAY_SIZE(io); i++)
+		ck_assert_int_eq(io[i].err, err);
+}
+
+/* They wait for syncs together, and none is done without one. `_i` as image_rig_engine() has it. */
+START_TEST(of_many_forced_writes_and_flushes_at_once_each_is_synced)
+{
+	static u8 in[sizeof(synced)];
+	int fd, pipes[2];
+
+	NEED_ENGINE(_i);
+	image_rig_start();
+	run_forced(0);
+	expect_silence();
+	fd = open(rig.path, O_RDONLY | O_CLOEXEC);
+	ck_assert_int_eq(pread(fd, in, sizeof(in), 0), sizeof(in));
+	ck_assert_mem_eq(in, synced, sizeof(synced));
+	close(fd);
+
+	ck_assert_int_eq(pipe2(pipes, O_CLOEXEC), 0);
+	ck_assert_int_eq(dup3(pipes[1], rig.queue->sync_fd, O_CLOEXEC),
+			 rig.queue->sync_fd); /* can't */
+	run_forced(-EINVAL);
+	expect_said("flushes fail from now on");
+	image_rig_stop();
+	close(pipes[0]);
+	close(pipes[1]);
+}
+
 /* ---- steps, by hand ---- */
 
 static void begin_steps(struct io *io)
@@ -399,6 +454,7 @@ Suite *image_more_suite(void)
 	tcase_add_test(t, an_fd_that_is_no_such_image_is_refused);
 	tcase_add_test(t, without_io_uring_there_are_threads);
 	tcase_add_test(t, without_a_large_ring_there_are_threads);
+	tcase_add_loop_test(t, of_many_forced_writes_and_flushes_at_once_each_is_synced, 0, 2);
 	tcase_add_test(t, what_the_host_leaves_is_asked_for_again);
 	tcase_add_test(t, what_the_host_always_puts_off_is_an_error);
 	tcase_add_test(t, a_forced_write_is_synced_at_its_end);
