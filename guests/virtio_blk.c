@@ -464,25 +464,27 @@ static void break_status(struct virtq *q)
 	virtq_add(q, &buf, 1, 0, &request[0]);
 }
 
-/* A chain without end: split, a descriptor that is its own successor; packed, a ring of NEXT. */
+/* A chain without end: split, a descriptor that is its own successor; packed, a ring of NEXT. It is whole before it is
+ * made available: the device may look at any time, not only when it is kicked. */
 static void break_loop(struct virtq *q)
 {
-	submit(q, &request[0], VIRTIO_BLK_T_IN, 0, data[0], BLOCK);
+	struct vring_desc *split = (struct vring_desc *)q->desc;
+	struct vring_packed_desc *packed = (struct vring_packed_desc *)q->desc;
+	struct vring_avail *avail = (struct vring_avail *)q->driver;
+	u16 flags = VRING_DESC_F_NEXT | 1 << VRING_PACKED_DESC_F_AVAIL;
+
+	q->avail++;
 	if (q->format == &virtq_split) {
-		struct vring_desc *d = (struct vring_desc *)q->desc;
-
-		for (u32 i = 0; i < q->size; i++) {
-			d[i].flags = VRING_DESC_F_NEXT;
-			d[i].next = i;
-		}
-	} else {
-		struct vring_packed_desc *d = (struct vring_packed_desc *)q->desc;
-
-		for (u32 i = 0; i < q->size; i++) {
-			d[i].addr = (u64)data[0];
-			d[i].len = 512;
-			d[i].flags = VRING_DESC_F_NEXT | 1 << VRING_PACKED_DESC_F_AVAIL;
-		}
+		for (u32 i = 0; i < q->size; i++)
+			split[i] = (struct vring_desc){ (u64)data[0], 512, VRING_DESC_F_NEXT, i };
+		avail->ring[0] = 0;
+		__atomic_store_n(&avail->idx, q->avail, __ATOMIC_RELEASE);
+		return;
+	}
+	for (u32 i = q->size; i-- > 0;) {
+		packed[i].addr = (u64)data[0];
+		packed[i].len = 512;
+		__atomic_store_n(&packed[i].flags, flags, __ATOMIC_RELEASE);
 	}
 }
 
