@@ -13,6 +13,10 @@
  *	user	memcpy(), memmove() and mempcpy() of libc, by uprobes: any VMM's that uses the machine's libc.
  *		What a compiler puts in the place of a call, short copies of a constant length, is not seen
  *
+ * The lengths are those that are asked for. Where the iov_iter holds less, less is copied: a write to a pipe asks for what is
+ * left of a page, twice, whatever it writes; a read of a part of a huge page in tmpfs asks for the rest of the 4 KiB. So
+ * who is counted should not do these: tests/bench/measure gives a VMM no pipe for its output.
+ *
  * It first copies a known number of bytes itself. If it then does not count exactly that, or an event can't be
  * had, it prints "no REASON" and ends. Else it prints "ready", and for each line of its input a line
  * "PID:KERNEL:USER ..." of all bytes since the start. A sample that was lost makes that "no REASON" too.
