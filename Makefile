@@ -17,7 +17,7 @@ override CFLAGS   += -std=gnu11 -Wall -Wextra -Wmissing-prototypes -Wvla -pthrea
                      $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all)
 override CPPFLAGS += -D_GNU_SOURCE -Iinclude -I. -DMINIVMM_VERSION='"$(VERSION)"' \
                      -DMINIVMM_DATA_DIR='"$(PREFIX)/share/minivmm"'
-override LDFLAGS  += -pthread $(if $(SAN),-fsanitize=$(SAN))
+override LDFLAGS  += -pthread -Wl,-z,now $(if $(SAN),-fsanitize=$(SAN))
 override LDLIBS   += -luring
 
 # The program is vmm/ (with the board of this architecture), arch/ (this architecture), devices/.

@@ -10,6 +10,9 @@
  * With something to look at, epoll_wait() does not wait, and is asked only after some rounds of looking: it
  * costs as much as a dozen of frames.
  *
+ * Calls come in groups, one for each queue, and it takes longer to wake up than to do what most of them ask for. So
+ * after one the loop looks for more for a while before it sleeps (loop_stay_awake()).
+ *
  * A thread of ours that does not answer a call may be held up in a system call, such as the write to an eventfd
  * that another process has made block: a signal from time to time ends that with EINTR.
  *
@@ -54,6 +57,7 @@ struct loop {
 	struct trace_track track;    /* of who runs it */
 	struct loop_poll *polls;     /* what there is to look at, */
 	struct loop_poll *poll_next; /* and what comes after the one in hand */
+	u64 awake_till;		     /* ns; 0: it sleeps when there is nothing to do */
 	pthread_t started;	     /* the thread that loop_start() made, */
 	bool own_thread;	     /* if it has */
 
@@ -102,6 +106,7 @@ static void wake_ready(struct loop_fd *lf, u32 events)
 	pthread_mutex_lock(&l->lock);
 	run_calls(l);
 	pthread_mutex_unlock(&l->lock);
+	loop_stay_awake(l, AWAKE_NS);
 }
 
 int loop_create(struct loop **out)
@@ -181,6 +186,21 @@ static bool look_at_all(struct loop *l)
 	return found;
 }
 
+void loop_stay_awake(struct loop *l, u64 ns)
+{
+	u64 till = now_ns() + ns;
+
+	if (till > l->awake_till)
+		l->awake_till = till;
+}
+
+static bool is_awake(struct loop *l)
+{
+	if (l->awake_till && now_ns() >= l->awake_till)
+		l->awake_till = 0;
+	return l->awake_till;
+}
+
 static void loop_turn(struct loop *l)
 {
 	u64 began;
@@ -189,7 +209,9 @@ static void loop_turn(struct loop *l)
 		if (!look_at_all(l))
 			loop_relax();
 	}
-	l->nbatch = epoll_wait(l->epfd, l->batch, BATCH, l->polls ? 0 : -1);
+	l->nbatch = epoll_wait(l->epfd, l->batch, BATCH, l->polls || is_awake(l) ? 0 : -1);
+	if (!l->nbatch && !l->polls)
+		sched_yield();
 	began = l->nbatch > 0 ? trace_begin(&l->track) : 0;
 	for (int i = 0; i < l->nbatch; i++) {
 		struct loop_fd *lf = l->batch[i].data.ptr;

@@ -85,6 +85,8 @@ int inflight_set(struct server *s, const struct vhost_user_inflight *i, int fd)
 	s->inflight_step = step;
 	s->inflight_queues = i->nqueues;
 	s->inflight_queue_size = i->queue_size;
+	/* Before a driver waits for a ring to start. */
+	madvise(map, i->nqueues * step, MADV_POPULATE_WRITE);
 	return 0;
 }
 

@@ -12,6 +12,8 @@
  * Threads: the main loop's.
  */
 #include "devices/daemon/server.h"
+#include "devices/datapath/inproc.h"
+#include "minivmm/datapath.h"
 
 #include <errno.h>
 #include <linux/vhost_types.h>
@@ -220,6 +222,16 @@ static int set_vring_num(struct server *s, struct vhost_user_msg *m)
 	return rings_update(s);
 }
 
+/* Have its first page be there before a driver waits for the ring to start. */
+static void touch(struct server *s, u64 user_addr)
+{
+	const volatile u8 *p;
+	u64 gpa;
+
+	if (memory_gpa(s, user_addr, &gpa) && (p = mem_ptr(s->mem, gpa, 1)))
+		(void)*p;
+}
+
 static int set_vring_addr(struct server *s, struct vhost_user_msg *m)
 {
 	struct ring *r = ring_of(s, m->addr.index);
@@ -229,6 +241,9 @@ static int set_vring_addr(struct server *s, struct vhost_user_msg *m)
 	ring_hold(r);
 	r->addr = m->addr;
 	r->placed = true;
+	touch(s, r->addr.desc);
+	touch(s, r->addr.avail);
+	touch(s, r->addr.used);
 	return rings_update(s);
 }
 
@@ -266,6 +281,29 @@ static int stop_ring(struct server *s, struct ring *r)
 	}
 }
 
+/* Those that the front end asks for next are asked to stop now, too, so that all threads do so at the same time.
+ * (If this one then goes on for what it has in hand, they wait for their turn.) */
+static void stop_with(struct server *s, const struct ring *r)
+{
+	struct {
+		struct vhost_user_hdr hdr;
+		struct vhost_user_vring vring;
+	} next[VIRTIO_QUEUES_MAX];
+	ssize_t len = recv(s->client.fd, next, sizeof(next), MSG_PEEK | MSG_DONTWAIT);
+	u64 rings = 1ULL << r->q->index;
+
+	for (u32 i = 0; len >= (ssize_t)((i + 1) * sizeof(next[0])); i++) {
+		u32 index = next[i].vring.index;
+
+		if (next[i].hdr.request != VHOST_USER_GET_VRING_BASE ||
+		    next[i].hdr.size != sizeof(next[i].vring) || index >= s->o.nqueues ||
+		    !s->ring[index].running)
+			break;
+		rings |= 1ULL << index;
+	}
+	inproc_path.ops->stopping(&inproc_path, s->v, rings);
+}
+
 static int get_vring_base(struct server *s, struct vhost_user_msg *m)
 {
 	struct ring *r = ring_of(s, m->vring.index);
@@ -273,6 +311,8 @@ static int get_vring_base(struct server *s, struct vhost_user_msg *m)
 
 	if (!r)
 		return -EINVAL;
+	if (r->running)
+		stop_with(s, r);
 	err = r->started ? stop_ring(s, r) : 0;
 	if (err)
 		return err;

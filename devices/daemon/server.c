@@ -32,6 +32,7 @@
 #include <unistd.h>
 
 #define MESSAGE_MS 1000
+#define AWAKE_NS   200000 /* the next message, as a switch asks the last back end to stop */
 
 struct vhost_user_server {
 	struct server s;
@@ -129,6 +130,7 @@ static void client_ready(struct loop_fd *lf, u32 events)
 			err = server_refuse(s, sent, "no reply can be sent: %s", strerror(-sent));
 	}
 	vhost_user_close_fds(&m);
+	loop_stay_awake(s->loop, AWAKE_NS);
 	if (err) {
 		log_warn("vhost-user: %s: %s: the connection is closed",
 			 server_request_name(request), s->why);

@@ -310,7 +310,8 @@ static int vu_start(struct datapath *d, struct virtio_queue *q, const struct vq_
 	return 0;
 }
 
-/* A refusal is the caller's to know; if the back end goes meanwhile, the next one is told. */
+/* A refusal is the caller's to know; if the back end goes meanwhile, which is how our own process refuses, the
+ * next one is told. */
 static int vu_run(struct datapath *d)
 {
 	struct vhost_user *vu = vhost_user_of(d);
@@ -321,6 +322,20 @@ static int vu_run(struct datapath *d)
 		err = vhost_user_rings_up(vu);
 	pthread_mutex_unlock(&vu->lock);
 	return err == -EREMOTEIO ? -EIO : 0;
+}
+
+/* Our own process stays awake for a while after any message. */
+static void vu_rouse(struct datapath *d)
+{
+	struct vhost_user *vu = vhost_user_of(d);
+	int err = 0;
+
+	pthread_mutex_lock(&vu->lock);
+	if (vu->o.process && vhost_user_connected(vu))
+		err = vhost_user_answers(&vu->conn);
+	if (err)
+		vhost_user_lose(vu, err);
+	pthread_mutex_unlock(&vu->lock);
 }
 
 static void vu_stopping(struct datapath *d, struct virtio_dev *v, u64 queues)
@@ -459,6 +474,7 @@ static const struct datapath_ops vu_ops = {
 	.prepare = vu_prepare,
 	.start = vu_start,
 	.run = vu_run,
+	.rouse = vu_rouse,
 	.stopping = vu_stopping,
 	.stop = vu_stop,
 	.served = vu_served,

@@ -4,10 +4,10 @@
  * vhost_user_conn.h.
  *
  * How it works: a request has an answer of its own (GET_...), or is acknowledged if REPLY_ACK has been
- * negotiated, by zero or a refusal. Answers come in the order of the requests, and whatever else comes is the
- * answer to nothing. Who answers may be anybody: request, flags, size and number of
- * descriptors are compared with what must come before any of it is used, and none is waited for longer
- * than timeout_ms.
+ * negotiated, by zero or a refusal; not if it is told ahead, with others, to a back end that `closes`. Answers
+ * come in the order of the requests, and whatever else comes is the answer to nothing. Who answers may be
+ * anybody: request, flags, size and number of descriptors are compared with what must come before any of it is
+ * used, and none is waited for longer than timeout_ms.
  */
 #include "devices/datapath/vhost_user_conn.h"
 #include "minivmm/mem.h"
@@ -71,7 +71,7 @@ static int receive_reply(struct vhost_user_conn *c, struct vhost_user_msg *m, u3
 	return -EPROTO;
 }
 
-static int send_unsent(struct vhost_user_conn *c)
+int vhost_user_send_rest(struct vhost_user_conn *c)
 {
 	u32 n = c->nunsent;
 
@@ -79,14 +79,13 @@ static int send_unsent(struct vhost_user_conn *c)
 	return n ? vhost_user_send_bytes(c->sock, c->unsent, n) : 0;
 }
 
-/* Send `m`, now or with others. */
-static int send_ahead(struct vhost_user_conn *c, const struct vhost_user_msg *m)
+int vhost_user_send_later(struct vhost_user_conn *c, const struct vhost_user_msg *m)
 {
 	u32 len = VHOST_USER_HDR_LEN + m->hdr.size;
 	int err = 0;
 
 	if (m->nfds || len > sizeof(c->unsent) - c->nunsent)
-		err = send_unsent(c);
+		err = vhost_user_send_rest(c);
 	if (err)
 		return err;
 	if (m->nfds || len > sizeof(c->unsent))
@@ -100,7 +99,7 @@ static int send_ahead(struct vhost_user_conn *c, const struct vhost_user_msg *m)
 /* The acknowledgements that are owed. Returns 0, noting a refusal, or an error after which there are no more. */
 static int collect(struct vhost_user_conn *c)
 {
-	int err = send_unsent(c);
+	int err = vhost_user_send_rest(c);
 
 	if (!err)
 		err = vhost_user_recv_acks(c->sock, c->owed, c->nowed, c->timeout_ms);
@@ -109,18 +108,36 @@ static int collect(struct vhost_user_conn *c)
 	return err == -EREMOTEIO ? 0 : err;
 }
 
+/* Requests are handled in their order, so any answer will do; who has refused one of them does not answer. */
+static int hear_last(struct vhost_user_conn *c)
+{
+	struct vhost_user_msg m;
+	int err;
+
+	vhost_user_msg_init(&m, VHOST_USER_GET_FEATURES);
+	err = vhost_user_send_later(c, &m);
+	if (!err)
+		err = vhost_user_send_rest(c);
+	return err ? err : vhost_user_hear(c, &m, sizeof(m.num), 0);
+}
+
 int vhost_user_tell(struct vhost_user_conn *c, struct vhost_user_msg *m)
 {
-	bool ack = vhost_user_has(c, VHOST_USER_PROTOCOL_F_REPLY_ACK);
+	bool silent = c->ahead && c->closes;
+	bool ack = !silent && vhost_user_has(c, VHOST_USER_PROTOCOL_F_REPLY_ACK);
 	int err;
 
 	if (ack)
 		m->hdr.flags |= VHOST_USER_NEED_REPLY;
-	err = c->ahead ? send_ahead(c, m) : vhost_user_send(c->sock, m);
-	if (err) /* nothing more can be had */
+	err = c->ahead ? vhost_user_send_later(c, m) : vhost_user_send(c->sock, m);
+	if (err) { /* nothing more can be had */
 		c->nowed = c->nunsent = 0;
-	if (err || !ack)
+		c->silent = false;
 		return err;
+	}
+	c->silent |= silent;
+	if (!ack)
+		return 0;
 	if (!c->ahead)
 		return vhost_user_recv_acks(c->sock, &m->hdr.request, 1, c->timeout_ms);
 	c->owed[c->nowed++] = m->hdr.request;
@@ -135,9 +152,9 @@ void vhost_user_go_ahead(struct vhost_user_conn *c)
 
 int vhost_user_catch_up(struct vhost_user_conn *c)
 {
-	int err = collect(c);
+	int err = c->silent ? hear_last(c) : collect(c);
 
-	c->ahead = false;
+	c->ahead = c->silent = false;
 	return err ? err : c->refused ? -EREMOTEIO : 0;
 }
 
@@ -210,14 +227,17 @@ int vhost_user_ask_u64(struct vhost_user_conn *c, u32 request, u64 *value)
 	return err;
 }
 
-/* Requests are handled in their order, so any answer will do. */
-int vhost_user_sync(struct vhost_user_conn *c)
+int vhost_user_answers(struct vhost_user_conn *c)
 {
 	u64 features;
 
-	if (vhost_user_has(c, VHOST_USER_PROTOCOL_F_REPLY_ACK))
-		return 0;
 	return vhost_user_ask_u64(c, VHOST_USER_GET_FEATURES, &features);
+}
+
+/* Requests are handled in their order, so any answer will do. */
+int vhost_user_sync(struct vhost_user_conn *c)
+{
+	return vhost_user_has(c, VHOST_USER_PROTOCOL_F_REPLY_ACK) ? 0 : vhost_user_answers(c);
 }
 
 int vhost_user_negotiate(struct vhost_user_conn *c)
@@ -226,7 +246,7 @@ int vhost_user_negotiate(struct vhost_user_conn *c)
 	int err;
 
 	c->protocol = 0;
-	c->queue_num = 0;
+	c->queue_num = c->nowed = c->nunsent = 0;
 	err = vhost_user_ask_u64(c, VHOST_USER_GET_FEATURES, &c->features);
 	if (!err && c->features & HAS_PROTOCOL) {
 		err = vhost_user_ask_u64(c, VHOST_USER_GET_PROTOCOL_FEATURES, &offered);

@@ -22,7 +22,10 @@ struct vhost_user_conn {
 	u64 protocol;  /* protocol features in force */
 	u32 queue_num; /* how many queues the back end has; 0: it does not say */
 
+	bool closes; /* when it refuses a request: so what is told ahead needs one answer, at the end */
+
 	bool ahead;		       /* between vhost_user_go_ahead() and vhost_user_catch_up() */
+	bool silent;		       /* something was told to which no answer comes */
 	bool refused;		       /* a request of those that were told ahead */
 	u32 nowed;		       /* acknowledgements that are still to come, */
 	u32 owed[VHOST_USER_ACKS_MAX]; /* to these requests */
@@ -42,7 +45,12 @@ const char *vhost_user_conn_why(int err);
 /* A request without a payload yet. */
 void vhost_user_msg_init(struct vhost_user_msg *m, u32 request);
 
-/* Send `m`, and wait for the acknowledgement if the back end gives any (REPLY_ACK). */
+/* Send `m` with those to come, in one piece if they fit and bring no descriptors, by vhost_user_send_rest() at the
+ * latest. */
+int vhost_user_send_later(struct vhost_user_conn *c, const struct vhost_user_msg *m);
+int vhost_user_send_rest(struct vhost_user_conn *c);
+
+/* Send `m`, and wait for the acknowledgement if the back end gives any (REPLY_ACK); not between the next two. */
 int vhost_user_tell(struct vhost_user_conn *c, struct vhost_user_msg *m);
 
 /* The same with a payload that is one number, or an index and a number. */
@@ -56,10 +64,14 @@ int vhost_user_tell_fd(struct vhost_user_conn *c, u32 request, u32 index, int fd
  * Several requests at once: in between, what is told is but sent (or kept for the next to be sent), and only after
  * VHOST_USER_ACKS_MAX requests waited for; vhost_user_catch_up() then waits for the acknowledgements that are
  * missing. It returns 0, -EREMOTEIO if any was refused, or the error after which nothing more can be had. All have
- * been done then, those behind a refused one, too.
+ * been done then, those behind a refused one, too. A back end that `closes` is asked for one answer only; if it has
+ * refused any, that is -ECONNRESET, and nothing behind it has been done.
  */
 void vhost_user_go_ahead(struct vhost_user_conn *c);
 int vhost_user_catch_up(struct vhost_user_conn *c);
+
+/* Have it answer something, whatever it is. */
+int vhost_user_answers(struct vhost_user_conn *c);
 
 /* Wait until the back end has done all that it was told. Nothing to do if it acknowledges each request. */
 int vhost_user_sync(struct vhost_user_conn *c);

@@ -26,13 +26,15 @@ struct vhost_user_ring {
 	struct virtio_queue *q; /* NULL: it has not been started */
 	struct vq_cfg cfg;
 	struct vq_pos pos; /* where it begins; or, stopped, where it was said to stand */
-	bool told;     /* the back end knows all of it that does not depend on where it stands: */
-	u16 told_size; /* so many descriptors, */
-	int told_call; /* and whom to call */
-	bool due;      /* the back end is to be told of it, by rings_up() */
-	bool up;       /* the back end has it */
-	bool recover;  /* the back end that had it has gone: `pos` is no longer true */
-	bool rests;    /* not to be enabled */
+	bool told;	 /* the back end knows all of it that does not depend on where it stands: */
+	u16 told_size;	 /* so many descriptors, */
+	int told_call;	 /* whom to call, */
+	bool told_place; /* and, if this is set, */
+	struct vhost_user_addr told_addr; /* where it lies */
+	bool due;			  /* the back end is to be told of it, by rings_up() */
+	bool up;			  /* the back end has it */
+	bool recover; /* the back end that had it has gone: `pos` is no longer true */
+	bool rests;   /* not to be enabled */
 	bool left; /* it was stopped without a back end: the record may have something in flight */
 	u32 rings; /* of which of the queue's rings: q->rings */
 };

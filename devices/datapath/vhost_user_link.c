@@ -523,6 +523,7 @@ int vhost_user_link_begin(struct vhost_user *vu)
 
 	vu->conn.sock = vu->door = -1;
 	vu->conn.notifiers = vu->o.pages;
+	vu->conn.closes = vu->o.process;
 	vu->conn.timeout_ms = vu->o.timeout_ms ? vu->o.timeout_ms : VHOST_USER_TIMEOUT_MS;
 	agree_ms = vu->conn.timeout_ms;
 	vu->hangup = (struct loop_fd){ .fd = -1, .ready = hangup_ready };

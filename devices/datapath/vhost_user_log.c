@@ -89,6 +89,8 @@ static int tell_log(struct vhost_user *vu)
 static void keep_log(struct vhost_user *vu, const struct mem_log *log)
 {
 	vu->log = log;
+	for (u32 i = 0; i < vu->o.nqueues; i++) /* it is part of where a ring lies */
+		vu->ring[i].told_place = false;
 	if (vu->relay)
 		vhost_user_relay_log(vu->relay, log);
 }

@@ -20,73 +20,57 @@
 #define AWAKE_NS    50000
 #define CONTROL_LEN CMSG_SPACE(VHOST_USER_FDS_MAX * sizeof(int))
 
-/* The bytes that `iov` describes, from `done` on. */
-static u32 iov_from(const struct iovec *iov, u32 niov, size_t done, struct iovec *out)
-{
-	u32 n = 0;
-
-	for (u32 i = 0; i < niov; i++) {
-		size_t skip = done < iov[i].iov_len ? done : iov[i].iov_len;
-
-		done -= skip;
-		if (iov[i].iov_len > skip)
-			out[n++] = (struct iovec){ (u8 *)iov[i].iov_base + skip,
-						   iov[i].iov_len - skip };
-	}
-	return n;
-}
-
-int vhost_user_send(int sock, const struct vhost_user_msg *m)
-{
-	struct iovec iov[2] = { { (void *)&m->hdr, VHOST_USER_HDR_LEN },
-				{ (void *)&m->num, m->hdr.size } };
-	size_t len = VHOST_USER_HDR_LEN + m->hdr.size, done = 0;
-	union {
-		char buf[CONTROL_LEN];
-		struct cmsghdr align;
-	} control;
-
-	if (m->hdr.size > VHOST_USER_PAYLOAD_MAX || m->nfds > VHOST_USER_FDS_MAX)
-		return -EINVAL;
-	while (done < len) {
-		struct iovec left[2];
-		struct msghdr msg = { .msg_iov = left, .msg_iovlen = iov_from(iov, 2, done, left) };
-		ssize_t n;
-
-		if (!done && m->nfds) {
-			struct cmsghdr *c;
-
-			memset(&control, 0, sizeof(control));
-			msg.msg_control = control.buf;
-			msg.msg_controllen = CMSG_SPACE(m->nfds * sizeof(int));
-			c = CMSG_FIRSTHDR(&msg);
-			c->cmsg_level = SOL_SOCKET;
-			c->cmsg_type = SCM_RIGHTS;
-			c->cmsg_len = CMSG_LEN(m->nfds * sizeof(int));
-			memcpy(CMSG_DATA(c), m->fd, m->nfds * sizeof(int));
-		}
-		n = sendmsg(sock, &msg, MSG_NOSIGNAL);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return errno == EPIPE ? -ECONNRESET : -errno;
-		done += n;
-	}
-	return 0;
-}
-
 int vhost_user_send_bytes(int sock, const void *buf, size_t len)
 {
 	for (size_t done = 0; done < len;) {
 		ssize_t n = send(sock, (const u8 *)buf + done, len - done, MSG_NOSIGNAL);
 
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
+		if (n < 0 && errno != EINTR)
 			return errno == EPIPE ? -ECONNRESET : -errno;
-		done += n;
+		if (n > 0)
+			done += n;
 	}
 	return 0;
+}
+
+/* Send the first of these bytes, and with them the descriptors. Returns how many bytes, or -errno. */
+static ssize_t send_fds(int sock, const int *fd, u32 nfds, void *buf, size_t len)
+{
+	union {
+		char buf[CONTROL_LEN];
+		struct cmsghdr align;
+	} control = { 0 };
+	struct iovec iov = { buf, len };
+	struct msghdr msg = { .msg_iov = &iov,
+			      .msg_iovlen = 1,
+			      .msg_control = control.buf,
+			      .msg_controllen = CMSG_SPACE(nfds * sizeof(int)) };
+	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+	ssize_t n;
+
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	c->cmsg_len = CMSG_LEN(nfds * sizeof(int));
+	memcpy(CMSG_DATA(c), fd, nfds * sizeof(int));
+	do
+		n = sendmsg(sock, &msg, MSG_NOSIGNAL);
+	while (n < 0 && errno == EINTR);
+	return n >= 0 ? n : errno == EPIPE ? -ECONNRESET : -errno;
+}
+
+int vhost_user_send(int sock, const struct vhost_user_msg *m)
+{
+	u8 bytes[VHOST_USER_HDR_LEN + VHOST_USER_PAYLOAD_MAX];
+	size_t len = VHOST_USER_HDR_LEN + m->hdr.size;
+	ssize_t n = 0;
+
+	if (m->hdr.size > VHOST_USER_PAYLOAD_MAX || m->nfds > VHOST_USER_FDS_MAX)
+		return -EINVAL;
+	memcpy(bytes, &m->hdr, VHOST_USER_HDR_LEN);
+	memcpy(bytes + VHOST_USER_HDR_LEN, &m->num, m->hdr.size);
+	if (m->nfds)
+		n = send_fds(sock, m->fd, m->nfds, bytes, len);
+	return n < 0 ? n : vhost_user_send_bytes(sock, bytes + n, len - n);
 }
 
 void vhost_user_close_fds(struct vhost_user_msg *m)

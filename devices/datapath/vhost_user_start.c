@@ -2,14 +2,14 @@
 /*
  * vhost_user_start.c - a back end is given the rings, and gives them back. See vhost_user.c.
  *
- *	before		introduce	how large it is, whom to call, is it enabled
+ *	before		introduce	how large it is, whom to call, is it enabled; to ours: where it lies
  *	start	  1.	describe	where it lies, where it stands		all that are due, and then what is answered
  *		  2.	kick		with which it starts			likewise
  *	stop		GET_VRING_BASE	where it stands now			likewise
  *
  * How it works: at a live switch nobody serves the driver meanwhile, so what can be said before is, and what is
- * left goes together for all rings: there and back twice for a start (once with a process of our own), once for a
- * stop.
+ * left goes together for all rings: there and back twice for a start (once with a process of our own and split rings),
+ * once for a stop.
  *
  * Threads: any, under the data path's lock.
  */
@@ -20,6 +20,7 @@
 #include <errno.h>
 #include <linux/vhost_types.h>
 #include <linux/virtio_config.h>
+#include <string.h>
 #include <sys/eventfd.h>
 
 #define DRAIN_MS 1000
@@ -72,8 +73,24 @@ static int relayed_ends(struct vhost_user *vu, u32 index, struct ring_ends *ends
 	return vhost_user_relay_connect(vu->relay, index, &ends->addr, &ends->kick, &ends->call);
 }
 
-/* What can be told of a ring before it is known where it stands. As all here, returns 0 or an error; the acknowledgements
- * are still to come. */
+/* Does the back end know already where the ring lies? */
+static bool is_placed(const struct vhost_user_ring *r, const struct vhost_user_addr *addr)
+{
+	return r->told && r->told_place && memcmp(&r->told_addr, addr, sizeof(*addr)) == 0;
+}
+
+static int place_ring(struct vhost_user *vu, u32 index, const struct vhost_user_addr *addr)
+{
+	struct vhost_user_ring *r = &vu->ring[index];
+	int err = vhost_user_set_addr(vu, addr);
+
+	r->told_place = !err;
+	r->told_addr = *addr;
+	return err;
+}
+
+/* What can be told of a ring before it is known where it stands. As all here, returns 0 or an error; what it answers is
+ * still to come. */
 static int introduce_ring(struct vhost_user *vu, u32 index, u16 size, int call)
 {
 	struct vhost_user_ring *r = &vu->ring[index];
@@ -82,6 +99,7 @@ static int introduce_ring(struct vhost_user *vu, u32 index, u16 size, int call)
 
 	if (r->told && r->told_size == size && r->told_call == call)
 		return 0;
+	r->told_place = false;
 	err = vhost_user_tell_vring(c, VHOST_USER_SET_VRING_NUM, index, size);
 	if (!err)
 		err = vhost_user_tell_fd(c, VHOST_USER_SET_VRING_ERR, index, vu->error.fd);
@@ -110,7 +128,25 @@ static int describe_ring(struct vhost_user *vu, u32 index, int *kick)
 	/* The address last: there are back ends that then compare the base with the ring (DPDK). */
 	if (!err)
 		err = vhost_user_tell_vring(&vu->conn, VHOST_USER_SET_VRING_BASE, index, ends.base);
-	return err ? err : vhost_user_set_addr(vu, &ends.addr);
+	return err || is_placed(&vu->ring[index], &ends.addr) ? err
+							      : place_ring(vu, index, &ends.addr);
+}
+
+/* Our own process does not mind to know before where a ring of the driver's lies. */
+static int introduce_place(struct vhost_user *vu, const struct virtio_queue *q)
+{
+	const struct vq_cfg cfg = {
+		.size = q->size,
+		.packed = vu->features & VIRTIO_FEATURE(VIRTIO_F_RING_PACKED),
+		.desc = q->desc,
+		.driver = q->driver,
+		.device = q->device,
+	};
+	struct vhost_user_addr addr;
+
+	if (!vu->o.process || vhost_user_ring_addr(vu->env->mem, &cfg, q->index, &addr))
+		return 0;
+	return place_ring(vu, q->index, &addr);
 }
 
 /* Not with the relay, whose ends are its own. */
@@ -125,8 +161,11 @@ int vhost_user_introduce_rings(struct vhost_user *vu, const struct virtio_dev *v
 		const struct virtio_queue *q = &v->queue[i];
 
 		/* What is wrong with a size that can't be, start() says. */
-		if (q->enabled && q->size && vu->path.queues >> i & 1)
-			err = introduce_ring(vu, i, q->size, irq_fd(q->call));
+		if (!q->enabled || !q->size || !(vu->path.queues >> i & 1))
+			continue;
+		err = introduce_ring(vu, i, q->size, irq_fd(q->call));
+		if (!err)
+			err = introduce_place(vu, q);
 	}
 	rest = vhost_user_catch_up(&vu->conn);
 	return vhost_user_done(vu, err ? err : rest, "what the queues are");
@@ -161,15 +200,17 @@ static int kick_rings(struct vhost_user *vu, const int kick[VIRTIO_QUEUES_MAX])
 /*
  * A ring starts with the kick descriptor, so that comes when the back end has taken all else: if that takes too
  * long, it must not begin after we have given up. (One that takes the kick descriptors and does not say so may.) A
- * process of our own would not live so long.
+ * process of our own would not live so long. But it may die, and where a packed ring then stands is not to be seen from
+ * the ring: so that is not touched before it is known that the process is there.
  */
 static int tell_rings(struct vhost_user *vu)
 {
+	bool packed = vu->features & VIRTIO_FEATURE(VIRTIO_F_RING_PACKED);
 	int kick[VIRTIO_QUEUES_MAX], err, rest;
 
 	vhost_user_go_ahead(&vu->conn);
 	err = describe_rings(vu, kick);
-	if (err || !vu->o.process) {
+	if (err || !vu->o.process || packed) {
 		rest = vhost_user_catch_up(&vu->conn);
 		if (err || rest)
 			return err ? err : rest;
@@ -262,8 +303,10 @@ void vhost_user_rings_down(struct vhost_user *vu, u64 rings)
 		struct vhost_user_msg m = ask_for_base(i);
 
 		if (rings >> i & 1)
-			err = vhost_user_send(c->sock, &m);
+			err = vhost_user_send_later(c, &m);
 	}
+	if (!err)
+		err = vhost_user_send_rest(c);
 	for (u32 i = 0; i < vu->o.nqueues && !err; i++) {
 		if (!(rings >> i & 1))
 			continue;

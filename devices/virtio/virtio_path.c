@@ -437,6 +437,12 @@ static int move(struct virtio_dev *v, struct datapath *next, u64 queues, struct 
 	return err;
 }
 
+static void rouse(struct datapath *path)
+{
+	if (path && path->ops->rouse)
+		path->ops->rouse(path);
+}
+
 static void trace_switch(struct virtio_dev *v, u64 traced, struct datapath *from,
 			 struct datapath *to, int err)
 {
@@ -457,9 +463,10 @@ int virtio_switch_path(struct virtio_dev *v, struct datapath **path, struct virt
 	err = ask(v, next, s);
 	if (!err) {
 		old = v->path;
+		begin_trial(v);
+		rouse(old);
 		traced = trace_begin(&v->track);
 		began = now_ns();
-		begin_trial(v);
 		queues = virtio_stop_all(v);
 		s->quiesce_ns = now_ns() - began;
 		trace_end(&v->track, TRACE_QUIESCE, traced, 0, 0);

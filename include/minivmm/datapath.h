@@ -51,6 +51,9 @@ struct datapath_ops {
 	/* The queues that have been started since the last time are all served from now on. Returns 0, or -errno if the
 	 * host can't: then the caller stops them. NULL: start() has seen to it. */
 	int (*run)(struct datapath *d);
+	/* Its queues, which run, are stopped soon, and nobody is to wait for who sleeps: a process may wake up
+	 * now. NULL: it makes no difference. */
+	void (*rouse)(struct datapath *d);
 	/* These queues of `v` (bit i: queue i), which run, are stopped next: what takes time can be done for all at once.
 	 * NULL: it makes no difference. */
 	void (*stopping)(struct datapath *d, struct virtio_dev *v, u64 queues);

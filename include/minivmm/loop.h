@@ -92,6 +92,9 @@ void loop_forget(struct loop *l, struct loop_fd *lf);
 void loop_poll_add(struct loop *l, struct loop_poll *p);
 void loop_poll_del(struct loop *l, struct loop_poll *p);
 
+/* More is to be expected soon: do not sleep for the next `ns` nanoseconds. Loop's thread. */
+void loop_stay_awake(struct loop *l, u64 ns);
+
 /* What to do in a loop that waits for another processor. */
 static inline void loop_relax(void)
 {

@@ -483,6 +483,9 @@ static void message(struct back_end *be)
 		reply_u64(be, &m, 0);
 	else if (!answered)
 		count(be, request);
+	/* Nobody waits for what could be answered badly: so it leaves. */
+	if (!answered && !need_reply && get(&be->bad) && request == get(&be->bad_request))
+		hang_up(be);
 }
 
 static void *run(void *arg)
@@ -588,4 +591,30 @@ u64 be_answer(struct back_end *be)
 	ck_assert_uint_eq(m.hdr.flags, VHOST_USER_VERSION | VHOST_USER_REPLY);
 	ck_assert_uint_eq(m.hdr.size, sizeof(m.num));
 	return m.num;
+}
+
+/* ---- as a process ---- */
+
+static int start_process(struct vhost_user_process *process)
+{
+	struct be_process *p = container_of(process, struct be_process, process);
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	int sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	strcpy(addr.sun_path, p->be->path);
+	ck_assert_int_eq(connect(sock, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	return sock;
+}
+
+static void end_process(struct vhost_user_process *process)
+{
+	container_of(process, struct be_process, process)->ended++;
+}
+
+void be_process_init(struct be_process *p, struct back_end *be)
+{
+	*p = (struct be_process){
+		.process = { .name = "process", .start = start_process, .end = end_process },
+		.be = be
+	};
 }

@@ -14,6 +14,7 @@
 #define TESTS_UNIT_FAKE_BACK_END_H
 
 #include "devices/datapath/vhost_user_msg.h"
+#include "minivmm/devices.h"
 #include "minivmm/mem.h"
 #include "minivmm/mem_log.h"
 #include "minivmm/vq.h"
@@ -146,5 +147,14 @@ static inline void be_set(u32 *field, u32 value)
 {
 	__atomic_store_n(field, value, __ATOMIC_SEQ_CST);
 }
+
+/* It, as a process that the front end starts by itself. */
+struct be_process {
+	struct vhost_user_process process;
+	struct back_end *be;
+	u32 ended; /* how often */
+};
+
+void be_process_init(struct be_process *p, struct back_end *be);
 
 #endif

@@ -43,9 +43,20 @@ static int start(struct datapath *d, struct virtio_queue *q, const struct vq_cfg
 		err = inproc_path.ops->start(&inproc_path, q, &logged, pos);
 	if (!err && s->lost_at_start)
 		virtio_host_failed(q->dev, "a test says so");
+	s->v = q->dev;
 	s->starts += !err;
 	s->running += !err;
 	return err;
+}
+
+static void rouse(struct datapath *d)
+{
+	struct stub_path *s = stub_of(d);
+
+	ck_assert_uint_ne(s->running, 0);
+	s->rouses++;
+	if (s->lost_at_rouse)
+		virtio_host_failed(s->v, "a test says so");
 }
 
 static struct vq_pos stop(struct datapath *d, struct virtio_queue *q)
@@ -98,6 +109,7 @@ static const struct datapath_ops ops = {
 	.features = features,
 	.prepare = prepare,
 	.start = start,
+	.rouse = rouse,
 	.stop = stop,
 	.served = served,
 	.use_pairs = use_pairs,

@@ -125,7 +125,7 @@ START_TEST(a_daemon_in_its_sandbox_opens_runs_and_reaches_nothing)
 
 static void *thread(void *arg)
 {
-	*(void **)arg = malloc(1 * MIB); /* an arena of its own */
+	*(void **)arg = malloc(1 * MIB); /* a heap of its own */
 	return NULL;
 }
 

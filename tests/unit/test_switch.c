@@ -273,20 +273,29 @@ START_TEST(a_roll_back_that_fails_is_told_of)
 	vdrv_free(&d);
 }
 
-START_TEST(an_old_path_that_has_died_is_told_of)
+static void old_path_dies(int mode, bool at_rouse)
 {
-	begin(_i);
+	begin(mode);
 	ck_assert_int_eq(switch_to(d.v, &stub[0], NULL), 0);
-	stub[0].lost_at_stop = true;
+	stub[0].rouses = 0;
+	stub[0].lost_at_rouse = at_rouse;
+	stub[0].lost_at_stop = !at_rouse;
 	ck_assert_int_eq(switch_to(d.v, &stub[1], &stub[0]), -ENOTRECOVERABLE);
+	ck_assert_uint_eq(stub[0].rouses, 1);
 	ck_assert_uint_eq(stub[1].starts, 0);
 	vdrv_wait_config_called(&d);
 	ck_assert_uint_eq(vdrv_status(&d), STATUS_RUNNING | NEEDS_RESET);
 	expect_said("its data path has failed");
-	stub[0].lost_at_stop = false;
+	stub[0].lost_at_rouse = stub[0].lost_at_stop = false;
 	vdrv_start(&d, ~0ULL);
 	check_served_by(&stub[0]);
 	vdrv_free(&d);
+}
+
+START_TEST(an_old_path_that_has_died_is_told_of)
+{
+	old_path_dies(_i, true);
+	old_path_dies(_i, false);
 }
 
 START_TEST(a_path_that_lacks_a_feature_is_refused)

@@ -333,6 +333,185 @@ START_TEST(other_flags_of_a_descriptor_are_left_alone)
 	close(kick);
 }
 
+/* ---- stops that come together ---- */
+
+/* Two messages GET_VRING_BASE in one piece. Rings 1 and 3 are transmit rings of a network device. */
+static const struct {
+	u32 first, index;		 /* their rings */
+	u32 flags;			 /* of the second */
+	u32 len;			 /* of both */
+	bool with_fd;			 /* the second comes with one, so in a piece of its own */
+	bool one_runs;			 /* ring 1 alone */
+	enum { OPEN, SHUT, CLOSED } end; /* what the front end does then */
+	const char *why;		 /* it is refused; else it is answered, if it is whole */
+} pairs[] = {
+	{ .first = 1, .index = 3, .len = 40 },
+	{ .first = 3, .index = 1, .len = 40 },
+	{ .first = 1, .index = 1, .len = 40 },
+	{ .first = 1, .index = 3, .len = 40, .one_runs = true },
+	{ .first = 1,
+	  .index = 3,
+	  .len = 40,
+	  .flags = VHOST_USER_REPLY,
+	  .why = "a reply that nobody asked for" },
+	{ .first = 1, .index = 99, .len = 40, .why = "there is no ring 99" },
+	{ .first = 1,
+	  .index = 3,
+	  .len = 40,
+	  .with_fd = true,
+	  .why = "GET_VRING_BASE: 1 descriptors" },
+	{ .first = 1, .index = 3, .len = 32, .end = SHUT },
+	{ .first = 1, .index = 3, .len = 32, .end = CLOSED },
+	{ .first = 1, .index = 3, .len = 40, .end = CLOSED },
+};
+
+static void send_pair(u32 n)
+{
+	const struct {
+		struct vhost_user_hdr hdr;
+		struct vhost_user_vring vring;
+	} two[2] = {
+		{ { VHOST_USER_GET_VRING_BASE, VHOST_USER_VERSION, 8 }, { pairs[n].first, 0 } },
+		{ { VHOST_USER_GET_VRING_BASE, VHOST_USER_VERSION | pairs[n].flags, 8 },
+		  { pairs[n].index, 0 } },
+	};
+	struct vhost_user_msg m = {
+		.hdr = two[1].hdr, .vring = two[1].vring, .fd[0] = vu.kick, .nfds = 1
+	};
+	u32 len = pairs[n].with_fd ? 20 : pairs[n].len;
+
+	ck_assert_int_eq(send(vu.sock, two, len, 0), len);
+	if (pairs[n].with_fd) /* it comes with its own bytes; nobody has read the first yet */
+		ck_assert_int_eq(vhost_user_send(vu.sock, &m), 0);
+}
+
+/* A ring that has sent `frames`. */
+static u32 base_after(bool packed, u32 frames)
+{
+	return VU_FIRST_BASE(packed) + frames * (packed ? 0x10001 : 1);
+}
+
+static void expect_base(u32 ring, u32 base)
+{
+	struct vhost_user_msg m;
+
+	vu_reply(&m);
+	ck_assert_uint_eq(m.hdr.request, VHOST_USER_GET_VRING_BASE);
+	ck_assert_uint_eq(m.vring.index, ring);
+	ck_assert_uint_eq(m.vring.num, base);
+}
+
+static void start_ring(u32 ring, u32 base)
+{
+	vu_ring(ring, base);
+	vu_enable(ring, true);
+}
+
+static void transmit(u32 ring)
+{
+	const struct ring_buf buf = { VU_DATA, 12 + 60 };
+	u32 len;
+
+	ck_assert_int_ge(ring_add(&vu.ring[ring], &buf, 1, 0, false), 0);
+	ring_publish(&vu.ring[ring]);
+	eventfd_write(vu.kick, 1);
+	do
+		vu_settle();
+	while (ring_get(&vu.ring[ring], &len) < 0);
+}
+
+/* Both rings run and have sent `frames`: they send one more, stop where they should, and again. */
+static void expect_both_run(bool packed, u32 frames)
+{
+	for (u32 n = frames + 1; n < frames + 3; n++) {
+		for (u32 ring = 1; ring <= 3; ring += 2)
+			transmit(ring);
+		for (u32 ring = 1; ring <= 3; ring += 2) {
+			vu_state(VHOST_USER_GET_VRING_BASE, ring, 0);
+			expect_base(ring, base_after(packed, n));
+			start_ring(ring, base_after(packed, n));
+		}
+	}
+	vu_alive();
+}
+
+static void both_up(bool packed, bool one_runs)
+{
+	vu_features(~0ULL);
+	vu_memory();
+	start_ring(1, VU_FIRST_BASE(packed));
+	transmit(1);
+	if (one_runs)
+		return;
+	start_ring(3, VU_FIRST_BASE(packed));
+	transmit(3);
+}
+
+/* What it has asked for is answered, and the front end goes on. */
+static void expect_answers(u32 n, bool packed)
+{
+	expect_base(pairs[n].first, base_after(packed, 1));
+	expect_base(pairs[n].index, pairs[n].one_runs ? 0 : base_after(packed, 1));
+	if (pairs[n].one_runs) {
+		start_ring(3, VU_FIRST_BASE(packed));
+		transmit(3);
+	} else if (pairs[n].index != pairs[n].first) {
+		start_ring(pairs[n].index, base_after(packed, 1));
+	}
+	start_ring(pairs[n].first, base_after(packed, 1));
+}
+
+/* It is refused, or has left; the next one comes. */
+static void expect_gone(u32 n, bool packed)
+{
+	if (pairs[n].why) {
+		vu_closed(pairs[n].why);
+	} else {
+		if (pairs[n].end == SHUT)
+			expect_base(pairs[n].first, base_after(packed, 1));
+		while (!vu.gone)
+			vu_settle();
+		if (pairs[n].end == SHUT) {
+			expect_silence();
+			close(vu.sock);
+		} else {
+			expect_said("GET_VRING_BASE: no reply can be sent");
+		}
+		said_forget();
+	}
+	ck_assert_uint_eq(vu.gone, 1);
+	ring_driver_reset(&vu.ring[1]);
+	ring_driver_reset(&vu.ring[3]);
+	vu_connect();
+	both_up(packed, false);
+}
+
+/* Of _i, bit 0: packed rings; bit 1: the queues have a thread of their own; the rest: which pair. */
+START_TEST(rings_that_are_stopped_together_each_stop_once_or_go_on)
+{
+	u32 n = _i / 4;
+	bool packed = _i & 1, thread = _i & 2;
+
+	if (thread)
+		start_queue_thread();
+	vu_begin(vu_net, packed);
+	both_up(packed, pairs[n].one_runs);
+	vu_alive();
+	send_pair(n);
+	if (pairs[n].end == SHUT)
+		ck_assert_int_eq(shutdown(vu.sock, SHUT_WR), 0);
+	else if (pairs[n].end == CLOSED)
+		close(vu.sock);
+	if (pairs[n].why || pairs[n].end != OPEN)
+		expect_gone(n, packed);
+	else
+		expect_answers(n, packed);
+	expect_both_run(packed, 1);
+	vu_end();
+	if (thread)
+		end_queue_thread();
+}
+
 /* ---- records, messages, the configuration ---- */
 
 /* vu_end() sees that it is not there any more. */
@@ -435,6 +614,8 @@ Suite *vhost_user_server_hostile_suite(void)
 		tc, a_front_end_that_gives_its_own_socket_for_an_eventfd_is_seen_to_leave, 0, 3);
 	tcase_add_loop_test(tc, a_front_end_whose_call_blocks_harms_itself_alone, 0, 2);
 	tcase_add_test(tc, what_else_blocks_is_not_waited_for_either);
+	tcase_add_loop_test(tc, rings_that_are_stopped_together_each_stop_once_or_go_on, 0,
+			    4 * ARRAY_SIZE(pairs));
 	tcase_add_test(tc, nor_is_its_own_socket_taken_for_a_channel_to_it);
 	tcase_add_test(tc, a_record_that_there_is_no_room_for_leaves_no_descriptor);
 	tcase_add_test(tc, what_is_no_message_ends_the_connection);
