@@ -82,6 +82,34 @@ guest() {
 	{ echo "$GUEST"; cat; } | guest_script "$1" --add build/tests/netload:/bin/netload "${@:2}"
 }
 
+# What the script of a guest under a flood of pings begins with. Its own are by a socket that is given their answers
+# alone (busybox's takes the flood as well, and loses them in it), and each of them has to be answered.
+readonly FLOODED='
+echo 0 0 >/proc/sys/net/ipv4/ping_group_range
+# The link of $dev is up. Neither side has to ask for the other one'"'"'s address.
+settle() {
+	until [ "$(cat /sys/class/net/$dev/operstate)" = up ]; do sleep 0.1; done
+	ip link show $dev >/dev/null # waits for who is setting it up
+	arp -s 10.0.0.1 52:54:00:00:01:00 -i $dev
+}
+answered() {
+	iping -q -c 20 -i 0.05 -W 10 10.0.0.1 >/tmp/pings || true
+	grep received /tmp/pings
+	grep -q " 20 received" /tmp/pings && echo "$*"
+}
+'
+
+# flooded_guest KERNEL [OPTION]...: guest() with that.
+flooded_guest() {
+	{ echo "$FLOODED"; cat; } | guest "$1" --add /bin/ping:/bin/iping "${@:2}"
+}
+
+# The flood, until the process $flood ends.
+start_flood() {
+	ip netns exec "$ns" ping -q -f -l 20 10.0.0.2 >/dev/null 2>&1 &
+	flood=$!
+}
+
 # start_guest KERNEL INITRD ARG...
 start_guest() {
 	start --kernel "$(dir_of "$1")/vmlinuz" --initrd "$2" --cmdline quiet --memory 256M "${@:3}"
