@@ -19,10 +19,10 @@
  *
  * One line a row, for a program to read:
  *
- *	ringbench row=net-tx mode=poll depth=64 ops=N ns=T kicks=K calls=C p50=NS p99=NS p999=NS max=NS
+ *	ringbench row=net-tx mode=poll depth=64 ops=N ns=T kicks=K calls=C p50=NS p99=NS p999=NS max=NS all=M
  *
- * ops chains took T ns in all (the first eighth of the time does not count), with K kicks and C interrupts;
- * half of them took no longer than p50, and so on. A row that stops ends with `failed=1`.
+ * ops chains took T ns in all (the first eighth of the time does not count: with it there were M), with K kicks and
+ * C interrupts; half of them took no longer than p50, and so on. A row that stops ends with `failed=1`.
  *
  * Words of the command line: a row's name, poll, irq, depth=1, depth=16, depth=64 (several; none of a kind: all
  * that any peer can do),
@@ -83,7 +83,7 @@ struct row {
 	u64 warm_ticks, ticks;
 
 	/* Results. */
-	u64 ops, spent;
+	u64 ops, warm_ops, spent;
 	u32 kicks, calls;
 	bool failed;
 	u32 answers; /* since the start, of net-rtt */
@@ -349,6 +349,7 @@ static void run(void *arg)
 		if (!warm && now - start >= r->warm_ticks) {
 			warm = true;
 			start = now;
+			r->warm_ops = r->ops;
 			r->ops = 0;
 			memset(histogram, 0, sizeof(histogram));
 			kicks = tx.kicks + rx.kicks + requests.kicks;
@@ -415,7 +416,7 @@ static bool setup(struct row *r)
 
 static void measure(struct row *r, u32 ms)
 {
-	r->ops = r->kicks = r->calls = 0;
+	r->ops = r->warm_ops = r->kicks = r->calls = 0;
 	r->failed = r->draining = false;
 	r->answers = 0;
 	r->ticks = to_ticks(ms * 1000000ULL);
@@ -433,10 +434,10 @@ static void measure(struct row *r, u32 ms)
 	}
 	virtio_reset(r->dev);
 	printf("ringbench row=%s mode=%s depth=%u ops=%lu ns=%lu kicks=%u calls=%u p50=%lu p99=%lu "
-	       "p999=%lu max=%lu%s\n",
+	       "p999=%lu max=%lu all=%lu%s\n",
 	       r->name, r->poll ? "poll" : "irq", r->depth, r->ops, to_ns(r->spent), r->kicks,
 	       r->calls, quantile(r->ops, 500), quantile(r->ops, 990), quantile(r->ops, 999),
-	       quantile(r->ops, 1000), r->failed ? " failed=1" : "");
+	       quantile(r->ops, 1000), r->ops + r->warm_ops, r->failed ? " failed=1" : "");
 }
 
 /* clang-format off: one row a line */

@@ -7,22 +7,20 @@
  *
  * FILE has a heading and then a line a run, "round,candidate,time,value,...". Prints for each
  * candidate the number of runs, the median of `time` with the 10th and 90th percentiles, its ratio
- * to BASE's median with a 95% confidence interval, and the medians of the further columns.
+ * to BASE with a 95% confidence interval, and the medians of the further columns.
  *
- * How it works: the machine's speed changes from minute to minute, and a round measures every
- * candidate within a second or so. The interval therefore comes from a bootstrap over rounds: draw
- * as many rounds as there are, with replacement, take the ratio of the medians in the draw, and do
- * that RESAMPLES times; the interval holds the middle 95% of these ratios. A round in which a
- * candidate failed has no line for it.
+ * How it works: the machine's speed changes from minute to minute, so what is compared are runs of the same round: the
+ * ratio is the median of the rounds' ratios. Its interval is the sign test's, which asks nothing of how they are
+ * distributed: of n sorted ratios, from the k-th to the k-th last, with the largest k for which at most 5% of n tosses
+ * of a coin have fewer than k heads, or fewer than k tails. A round in which a candidate failed has no line for it.
  *
- * A difference is significant if the interval does not hold 1, and there are at least ROUNDS_MIN rounds that
- * have both: with fewer, even if the same one wins each time, chance does that once in 2^(n-1) times, which
- * is more than 5%.
+ * A difference is significant if it is at least as large as the interval is wide, the interval does not hold 1, and
+ * there are at least ROUNDS_MIN rounds that have both: with fewer, even if the same one wins each time, chance does
+ * that once in 2^(n-1) times, which is more than 5%.
  */
 #include <err.h>
 #include <math.h>
 #include <stdbool.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,8 +29,7 @@
 #define ROUNDS_MAX     10000
 #define COLUMNS_MAX    24
 #define ROUNDS_MIN     6
-#define NAME_MAX_LEN   32
-#define RESAMPLES      2000
+#define NAME_MAX_LEN   64
 
 struct candidate {
 	char name[NAME_MAX_LEN];
@@ -63,13 +60,14 @@ static double quantile(const double *v, int n, double part)
 	return i + 1 < n ? v[i] + (at - i) * (v[i + 1] - v[i]) : v[i];
 }
 
-/* The values of the rounds in `pick` (all if NULL), sorted, into `out`. Returns how many. */
-static int gather(const struct table *t, const double *value, const int *pick, double *out)
+/* The values of all rounds that have one, each divided by `base`'s if that is not NULL, sorted, into `out`. Returns how
+ * many. */
+static int gather(const struct table *t, const double *value, const double *base, double *out)
 {
 	int n = 0;
 
 	for (int i = 0; i < t->nrounds; i++) {
-		double v = value[pick ? pick[i] : i];
+		double v = base ? value[i] / base[i] : value[i];
 
 		if (!isnan(v))
 			out[n++] = v;
@@ -78,44 +76,37 @@ static int gather(const struct table *t, const double *value, const int *pick, d
 	return n;
 }
 
-static double median(const struct table *t, const double *value, const int *pick)
+static double median(const struct table *t, const double *value, const double *base)
 {
 	static double sorted[ROUNDS_MAX];
-	int n = gather(t, value, pick, sorted);
+	int n = gather(t, value, base, sorted);
 
 	return quantile(sorted, n, 0.5);
 }
 
-/* xorshift64*: the same draws each time, so that the same runs give the same table. */
-static uint32_t draw(uint64_t *state)
+/* How likely n tosses of a coin have exactly k heads. */
+static double heads(int n, int k)
 {
-	*state ^= *state >> 12;
-	*state ^= *state << 25;
-	*state ^= *state >> 27;
-	return (*state * 0x2545f4914f6cdd1dULL) >> 32;
+	return exp(lgamma(n + 1) - lgamma(k + 1) - lgamma(n - k + 1) - n * log(2));
 }
 
-/* Of the ratio to `base`; of `value` itself if that is NULL. */
+/* Of the median ratio to `base`; of the median value itself if that is NULL. */
 static void interval(const struct table *t, const double *value, const double *base, double *low,
 		     double *high)
 {
-	static double ratio[RESAMPLES];
-	static int pick[ROUNDS_MAX];
-	uint64_t state = 88172645463325252ULL;
-	int n = 0;
+	static double sorted[ROUNDS_MAX];
+	int n = gather(t, value, base, sorted), k = 0;
+	double outside = 2 * heads(n, 0);
 
-	for (int i = 0; i < RESAMPLES; i++) {
-		double r;
-
-		for (int k = 0; k < t->nrounds; k++)
-			pick[k] = draw(&state) % t->nrounds;
-		r = median(t, value, pick) / (base ? median(t, base, pick) : 1);
-		if (!isnan(r))
-			ratio[n++] = r;
+	*low = *high = NAN;
+	if (n == 0)
+		return;
+	while (outside + 2 * heads(n, k + 1) <= 0.05) {
+		k++;
+		outside += 2 * heads(n, k);
 	}
-	qsort(ratio, n, sizeof(*ratio), compare);
-	*low = quantile(ratio, n, 0.025);
-	*high = quantile(ratio, n, 0.975);
+	*low = sorted[k];
+	*high = sorted[n - 1 - k];
 }
 
 static struct candidate *find(struct table *t, const char *name)
@@ -129,7 +120,9 @@ static struct candidate *find(struct table *t, const char *name)
 	if (c < t->c + t->ncandidates)
 		return c;
 	t->ncandidates++;
-	snprintf(c->name, sizeof(c->name), "%s", name);
+	if (strlen(name) >= sizeof(c->name))
+		errx(1, "%s: too long a name", name);
+	strcpy(c->name, name);
 	for (int i = 0; i < t->ncolumns; i++) {
 		c->value[i] = malloc(ROUNDS_MAX * sizeof(double));
 		if (!c->value[i])
@@ -184,7 +177,10 @@ static int pairs(const struct table *t, const double *a, const double *b)
 static bool significant(const struct table *t, const struct candidate *c,
 			const struct candidate *base, double low, double high)
 {
-	return pairs(t, c->value[0], base->value[0]) >= ROUNDS_MIN && (low > 1 || high < 1);
+	double ratio = median(t, c->value[0], base->value[0]);
+
+	return pairs(t, c->value[0], base->value[0]) >= ROUNDS_MIN && (low > 1 || high < 1) &&
+	       high - low <= fabs(ratio - 1);
 }
 
 static void print_row(const struct table *t, const struct candidate *c,
@@ -201,7 +197,7 @@ static void print_row(const struct table *t, const struct candidate *c,
 	} else {
 		interval(t, c->value[0], base->value[0], &low, &high);
 		printf("  %5.2f [%.2f to %.2f] %-4s",
-		       median(t, c->value[0], NULL) / median(t, base->value[0], NULL), low, high,
+		       median(t, c->value[0], base->value[0]), low, high,
 		       significant(t, c, base, low, high) ? "" : "n.s.");
 	}
 	for (int i = 1; i < t->ncolumns; i++)
@@ -224,7 +220,7 @@ static void json_ratio(const struct table *t, const struct candidate *c,
 
 	interval(t, c->value[0], base->value[0], &low, &high);
 	printf("\"%s\":{\"pairs\":%d", base->name, pairs(t, c->value[0], base->value[0]));
-	json_number(",", "ratio", median(t, c->value[0], NULL) / median(t, base->value[0], NULL));
+	json_number(",", "ratio", median(t, c->value[0], base->value[0]));
 	json_number(",", "low", low);
 	json_number(",", "high", high);
 	printf(",\"significant\":%s}", significant(t, c, base, low, high) ? "true" : "false");
