@@ -12,7 +12,7 @@
  *	OUTPUT_MAX, by events	it is sent away
  *
  * So a client can make us hold some input, an answer and OUTPUT_MAX bytes of events, whatever it does. In a
- * turn it gets a little read and a few requests served; then the main loop has others to serve.
+ * turn it gets a little read and requests served for a millisecond; then the main loop has others to serve.
  *
  * `stop` is answered when all CPUs have parked. A CPU may need the main loop for that, so nobody waits: all
  * clients' requests rest meanwhile (`held`).
@@ -23,6 +23,7 @@
  */
 #include "minivmm/log.h"
 #include "minivmm/loop.h"
+#include "minivmm/now.h"
 #include "minivmm/trace.h"
 #include "minivmm/unix_socket.h"
 #include "vmm/control_internal.h"
@@ -40,7 +41,7 @@
 #define BACKLOG	       16
 #define CLIENTS_MAX    32
 #define TURN_BYTES     4096
-#define TURN_REQUESTS  64
+#define TURN_NS	       1000000
 #define OUTPUT_BUSY    (64 * KIB)
 #define OUTPUT_MAX     (1 * MIB)
 #define COMPLAINTS_MAX 16 /* clients must not fill the log */
@@ -233,13 +234,15 @@ static void watch(struct client *cl)
 	cl->events = events;
 }
 
-static void serve(struct client *cl)
+/* One request, and more until that moment. */
+static void serve(struct client *cl, u64 until)
 {
-	u32 n = 0;
+	bool more;
 
-	while (may_serve(cl) && n < TURN_REQUESTS && serve_one(cl))
-		n++;
-	if (n == TURN_REQUESTS)
+	do
+		more = may_serve(cl) && serve_one(cl);
+	while (more && now_ns() < until);
+	if (more)
 		look_again(cl->c);
 	else if (cl->ended && may_serve(cl) && !waiting(cl))
 		send_away(cl); /* all that it asked is answered */
@@ -274,7 +277,7 @@ static void client_ready(struct loop_fd *lf, u32 events)
 	}
 	flush(cl);
 	read_some(cl);
-	serve(cl);
+	serve(cl, now_ns() + TURN_NS);
 }
 
 /* ---- all of them ---- */
@@ -291,12 +294,13 @@ static void again_ready(struct loop_fd *lf, u32 events)
 {
 	struct control *c = container_of(lf, struct control, again);
 	struct client **at = &c->clients;
+	u64 until = now_ns() + TURN_NS;
 	eventfd_t n;
 
 	(void)events;
 	eventfd_read(lf->fd, &n);
 	for (struct client *cl = c->clients; cl; cl = cl->next)
-		serve(cl);
+		serve(cl, until);
 	while (*at) {
 		struct client *cl = *at;
 

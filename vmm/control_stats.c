@@ -20,19 +20,27 @@
 
 /* What is wanted of it. */
 struct selection {
-	const json_t *names; /* of the provider kvm; NULL: all */
-	json_t *list;	     /* to be filled */
+	json_t *names; /* of the provider kvm, set_of(); NULL: all */
+	json_t *list;  /* to be filled */
 };
 
-static bool in_list(const json_t *list, const char *name)
+/* The strings in `list` as the keys of an object: a client may send thousands. NULL: there is no list. */
+static json_t *set_of(const json_t *list)
 {
+	json_t *set = list ? json_object() : NULL;
+
 	for (size_t i = 0; i < json_array_size(list); i++) {
 		const char *s = json_string_value(json_array_get(list, i));
 
-		if (s && strcmp(s, name) == 0)
-			return true;
+		if (s)
+			json_object_set_new(set, s, json_integer(0));
 	}
-	return false;
+	return set;
+}
+
+static bool is_wanted(const json_t *set, const char *name)
+{
+	return !set || json_object_get(set, name);
 }
 
 static json_t *stat_value(const struct kvm_stat *s)
@@ -51,7 +59,7 @@ static void add_stat(void *ctx, const struct kvm_stat *s)
 {
 	struct selection *sel = ctx;
 
-	if (!sel->names || in_list(sel->names, s->name))
+	if (is_wanted(sel->names, s->name))
 		json_array_append_new(
 			sel->list, json_pack("{s:s,s:o}", "name", s->name, "value", stat_value(s)));
 }
@@ -67,15 +75,17 @@ static int select_provider(struct control_call *call, struct selection *sel)
 	for (size_t i = 0; i < json_array_size(providers); i++) {
 		json_t *row = json_array_get(providers, i);
 		const char *name = json_string_value(json_object_get(row, "provider"));
+		json_t *names = json_object_get(row, "names");
 
-		sel->names = json_object_get(row, "names");
-		if (!name || (sel->names && !json_is_array(sel->names))) {
+		if (!name || (names && !json_is_array(names))) {
 			call_fail(call, "GenericError",
 				  "'providers' has to be a list of {\"provider\": \"kvm\"}");
 			return -1;
 		}
-		if (strcmp(name, "kvm") == 0)
+		if (strcmp(name, "kvm") == 0) {
+			sel->names = set_of(names);
 			return 1;
+		}
 	}
 	return 0;
 }
@@ -115,6 +125,7 @@ json_t *control_query_stats(struct control_call *call)
 	wanted = select_provider(call, &sel);
 	if (wanted < 0)
 		return NULL;
+	vcpus = set_of(vcpus);
 	results = json_array();
 	if (wanted && vm)
 		add_result(call, &sel, results, -1);
@@ -122,9 +133,11 @@ json_t *control_query_stats(struct control_call *call)
 		char path[40];
 
 		control_cpu_path(i, path);
-		if (!vcpus || in_list(vcpus, path))
+		if (is_wanted(vcpus, path))
 			add_result(call, &sel, results, i);
 	}
+	json_decref(vcpus);
+	json_decref(sel.names);
 	return results;
 }
 

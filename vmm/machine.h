@@ -62,7 +62,8 @@ struct machine_auto {
 	u64 retry_ms; /* when that is tried again; 0: it has not been tried */
 	struct auto_state state;
 	u64 sampled_ms;		      /* when; 0: not lately */
-	u16 used[2 * PEER_PAIRS_MAX]; /* the rings' used indices then */
+	u32 running;		      /* which rings ran then (bit i: ring i), */
+	u16 used[2 * PEER_PAIRS_MAX]; /* and their used indices */
 };
 
 /* Does the guest run, as far as it is the user's to say? */

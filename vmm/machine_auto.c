@@ -103,22 +103,31 @@ static void fall_back(struct machine *m, u32 i)
 
 /* ---- the rate of frames ---- */
 
-/* How many chains are done since the last sample, and in how many ms. False: there was none, or it can't be told. */
+/* How many chains are done since the last sample, and in how many ms. False: there was none of the same rings (a driver
+ * need not use them all), or it can't be told. */
 static bool sample(struct machine *m, u32 i, u64 *frames, u32 *ms)
 {
 	struct machine_auto *a = &m->automatic[i];
 	u32 n = virtio_net_rings(m->virtio[i]);
 	u64 last = a->sampled_ms;
+	u32 running = 0;
 
 	*frames = 0;
 	a->sampled_ms = now_ms();
 	for (u32 q = 0; q < n; q++) {
 		u16 used = a->used[q];
+		int err = virtio_queue_used(m->virtio[i], q, &a->used[q]);
 
-		if (!virtio_queue_used(m->virtio[i], q, &a->used[q]))
+		if (!err) {
+			running |= 1U << q;
+			*frames += (u16)(a->used[q] - used);
+		} else if (err != -ENOENT) {
 			last = a->sampled_ms = 0;
-		*frames += (u16)(a->used[q] - used);
+		}
 	}
+	if (!running || running != a->running)
+		last = 0;
+	a->running = running;
 	*ms = a->sampled_ms - last;
 	return last && *ms && *ms < SAMPLE_LATE;
 }

@@ -261,20 +261,23 @@ const char *virtio_path_name(const struct virtio_dev *v)
 #define USED_LEN 4
 #define USED_IDX 2
 
-bool virtio_queue_used(struct virtio_dev *v, u32 index, u16 *used)
+int virtio_queue_used(struct virtio_dev *v, u32 index, u16 *used)
 {
 	const struct virtio_queue *q = &v->queue[index];
 	const u8 *ring = NULL;
+	int err = 0;
 
 	/* Who has the lock may be waiting for this very loop. */
 	if (pthread_mutex_trylock(&v->lock))
-		return false;
-	if (q->running && !virtio_has_feature(v, VIRTIO_F_RING_PACKED))
-		ring = mem_ptr(v->env->mem, q->device, USED_LEN);
-	if (ring)
+		return -EAGAIN;
+	if (virtio_has_feature(v, VIRTIO_F_RING_PACKED))
+		err = -EOPNOTSUPP;
+	else if (!q->running || !(ring = mem_ptr(v->env->mem, q->device, USED_LEN)))
+		err = -ENOENT;
+	else
 		*used = __atomic_load_n((const u16 *)(ring + USED_IDX), __ATOMIC_RELAXED);
 	pthread_mutex_unlock(&v->lock);
-	return ring != NULL;
+	return err;
 }
 
 /* ---- the live switch ---- */
@@ -336,17 +339,26 @@ static int start_all(struct virtio_dev *v, u64 queues)
 
 /* Is nothing in flight in any of these, nor in hand? Whoever gives a ring back with something in flight has
  * a reason of its own. */
-static bool at_rest(const struct virtio_dev *v, u64 queues)
+/* Nothing of what the driver made available is in flight. */
+static bool all_used(const struct virtio_dev *v, u64 queues)
 {
 	for (u32 i = 0; i < v->nqueues; i++) {
 		const struct virtio_queue *q = &v->queue[i];
 
 		if (queues >> i & 1 && q->pos.avail != q->pos.used)
 			return false;
-		if (v->ops->in_hand && v->ops->in_hand(v, q))
-			return false;
 	}
 	return true;
+}
+
+/* Nor has the device taken anything that is still to go to the driver. */
+static bool at_rest(const struct virtio_dev *v, u64 queues)
+{
+	for (u32 i = 0; i < v->nqueues; i++) {
+		if (v->ops->in_hand && v->ops->in_hand(v, &v->queue[i]))
+			return false;
+	}
+	return all_used(v, queues);
 }
 
 static void nudge(struct virtio_dev *v, u64 queues)
@@ -424,7 +436,7 @@ static int move(struct virtio_dev *v, struct datapath *next, u64 queues, struct 
 		return 0;
 	}
 	v->path = old;
-	if (err != -EBUSY && !at_rest(v, queues)) { /* it has begun, and gone */
+	if (err != -EBUSY && !all_used(v, queues)) { /* it has begun, and gone */
 		virtio_host_failed(
 			v, "the data path that was tried has gone, and where the queues stand is "
 			   "not known");

@@ -285,14 +285,15 @@ void virtio_resume(struct virtio_dev *v);
  */
 int virtio_log_dirty(struct virtio_dev *v, const struct mem_log *log);
 
-/* How a live switch went. The first three are what the driver may have felt: no queue was served. */
 /* Who serves the device: "inproc", "vhost-net", ... Main loop's thread. */
 const char *virtio_path_name(const struct virtio_dev *v);
 
 /* How many chains of queue `index`, a split ring, are done, modulo 2^16, whoever serves it: as the ring itself says, so
- * a guest may make it say anything. False: it has no such ring now, or a driver is at the registers. Main loop's thread. */
-bool virtio_queue_used(struct virtio_dev *v, u32 index, u16 *used);
+ * a guest may make it say anything. Returns 0, -ENOENT: the queue does not run, -EOPNOTSUPP: its ring is packed, or -EAGAIN:
+ * a driver is at the registers. Main loop's thread. */
+int virtio_queue_used(struct virtio_dev *v, u32 index, u16 *used);
 
+/* How a live switch went. The first three are what the driver may have felt: no queue was served. */
 struct virtio_switch {
 	u64 quiesce_ns, hand_over_ns, restart_ns;
 	u64 missing; /* -EOPNOTSUPP: the features that the new path can't serve */
